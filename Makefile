@@ -1,0 +1,1 @@
+# Developers need: make setup lint test verify

@@ -1,0 +1,179 @@
+"""What a container is asked to do, and what it leaves behind."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from mpj_runner.contract.base import Count, Message, Name, Sha256, ShortText, Size, Uri, Value
+from mpj_runner.contract.steps import StepName
+
+MESSAGE_LIMIT = 2048
+"""Bytes of a termination message: the kubelet shares 12,288 out among a pod's containers."""
+
+
+def canonical(data: Any) -> bytes:  # noqa: ANN401 - any JSON value
+    """Return the one byte string that stands for a JSON value: sorted keys, no white space."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest(data: bytes) -> str:
+    """Return the sha256 of bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Input(Value):
+    """Where an input comes from: exactly one member is set."""
+
+    source: Uri | None = None
+    """A user's file or folder."""
+    step: Name | None = None
+    """An earlier container of the same pod, with ``output``."""
+    unit: Sha256 | None = None
+    """Another unit's manifest, by digest, with ``container`` and ``output``."""
+    container: Name | None = None
+    output: ShortText | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Input":
+        if sum(x is not None for x in (self.source, self.step, self.unit)) != 1:
+            raise ValueError("exactly one of source, step and unit must be set")
+        return self
+
+
+class Request(Value):
+    """All that one container is told, apart from credentials: its step, parameters and inputs."""
+
+    step: StepName
+    name: Name
+    """The container's name, unique in the pod."""
+    params: dict[str, Any]
+    inputs: dict[str, Input] = {}
+    store: Uri
+    """Root of blobs/ and manifests/."""
+    publish: dict[str, Uri] = {}
+    """Output name to the stable path that people get it under, besides its blob."""
+    scope: ShortText | None = None
+    """Joins the cache key when set: measurements are cached for one job's uid only."""
+    last: bool = True
+    """The pod's last container: it writes the unit's manifest."""
+
+
+class Blob(Value):
+    """Bytes in the store, named by their digest."""
+
+    sha256: Sha256
+    size_bytes: Size
+    folder: bool = False
+    """The bytes are a deterministic tar of a folder; whoever fetches it gets a folder."""
+
+
+class StepManifest(Value):
+    """What one step left behind."""
+
+    name: Name
+    step: StepName
+    key: Sha256
+    """Cache key: see ``runner``."""
+    params: dict[str, Any]
+    inputs: dict[str, Sha256]
+    outputs: dict[str, Blob]
+    outcome: dict[str, Any]
+    runner_version: ShortText
+    packages: dict[str, str] = {}
+    hardware: ShortText | None = None
+    seconds: float = Field(default=0.0, ge=0)
+    """Wall time of the run that made it."""
+
+
+class UnitManifest(Value):
+    """What one unit left behind: its steps in order."""
+
+    steps: Annotated[tuple[StepManifest, ...], Field(min_length=1, max_length=16)]
+
+    def step(self, name: str) -> StepManifest:
+        """Return the step of a container. Raises KeyError when there is none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+
+class StepDone(Value):
+    """One finished container, in short."""
+
+    name: Name
+    cached: bool = False
+    outcome: dict[str, Any]
+    blobs: dict[str, Blob] = {}
+    """Only the outputs that status shows: onnx, engine, metadata, json, html."""
+
+
+class StepError(Value):
+    """Why a container failed."""
+
+    family: Literal["UserError", "TransientError", "Bug"]
+    step: Name
+    message: Message
+    trace: ShortText | None = None
+    """Digest of the traceback's frames: twice the same ends the unit."""
+
+
+class Termination(Value):
+    """A container's last words, at most MESSAGE_LIMIT bytes, self-checking.
+
+    The last container's message repeats its predecessors' steps, so that it alone suffices.
+    """
+
+    steps: tuple[StepDone, ...] = ()
+    manifest: Blob | None = None
+    """The unit's manifest; set by the last container only."""
+    error: StepError | None = None
+
+    def encode(self) -> str:
+        """Return the message's text. Raises ValueError when it is longer than MESSAGE_LIMIT."""
+        body = self.to_json()
+        text = canonical({**body, "check": digest(canonical(body))[:8]}).decode()
+        if len(text.encode()) > MESSAGE_LIMIT:
+            raise ValueError(f"termination message of {len(text)} bytes, limit {MESSAGE_LIMIT}")
+        return text
+
+    @classmethod
+    def decode(cls, text: str) -> "Termination | None":
+        """Return the message, or None when the text is not a whole one (cut, empty, foreign)."""
+        try:
+            body = json.loads(text)
+            check = body.pop("check")
+            if check != digest(canonical(body))[:8]:
+                return None
+            return cls.model_validate(body)
+        except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
+            return None
+
+
+SHOWN: Mapping[str, str] = {
+    "onnx": "onnx",
+    "engine": "engine",
+    "metadata": "metadata",
+    "json": "json",
+    "html": "html",
+}
+"""Outputs whose blobs travel in termination messages."""
+
+__all__ = [
+    "MESSAGE_LIMIT",
+    "SHOWN",
+    "Blob",
+    "Count",
+    "Input",
+    "Request",
+    "StepDone",
+    "StepError",
+    "StepManifest",
+    "Termination",
+    "UnitManifest",
+    "canonical",
+    "digest",
+]

@@ -1,0 +1,4 @@
+"""Images and boxes: data sets, letterbox, decoders, NMS, COCO metrics.
+
+Not allowed inside: backends and stores.
+"""
