@@ -31,6 +31,7 @@ class Value(BaseModel):
         serialize_by_alias=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        defer_build=True,
     )
 
     def to_json(self, *, numbers: bool = False) -> dict[str, Any]:

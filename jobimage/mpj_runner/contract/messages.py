@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from mpj_runner.contract.base import Count, Message, Name, Sha256, ShortText, Size, Uri, Value
+from mpj_runner.contract.base import Message, Name, Sha256, ShortText, Size, Uri, Value
 from mpj_runner.contract.steps import StepName
 
 MESSAGE_LIMIT = 2048
@@ -29,6 +28,8 @@ class Input(Value):
 
     source: Uri | None = None
     """A user's file or folder."""
+    field: ShortText | None = None
+    """The field of the spec that named the source, for error messages."""
     step: Name | None = None
     """An earlier container of the same pod, with ``output``."""
     unit: Sha256 | None = None
@@ -153,20 +154,13 @@ class Termination(Value):
             return None
 
 
-SHOWN: Mapping[str, str] = {
-    "onnx": "onnx",
-    "engine": "engine",
-    "metadata": "metadata",
-    "json": "json",
-    "html": "html",
-}
+SHOWN: frozenset[str] = frozenset({"onnx", "engine", "metadata", "json", "html"})
 """Outputs whose blobs travel in termination messages."""
 
 __all__ = [
     "MESSAGE_LIMIT",
     "SHOWN",
     "Blob",
-    "Count",
     "Input",
     "Request",
     "StepDone",

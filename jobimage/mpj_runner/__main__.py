@@ -1,0 +1,135 @@
+"""Run one container: ``python -m mpj_runner STEP [--request FILE]``.
+
+The only place that reads argv and the environment:
+
+- ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people).
+- ``MPJ_WORK``: the folder that the pod's containers share.
+- ``MPJ_TERMINATION_LOG``: where the container's last words go.
+- ``MPJ_PROBE``: exit 0 when the step's result is in the store, 3 when it is not; run nothing.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import ValidationError
+
+from mpj_runner.contract.errors import (
+    EXIT_BUG,
+    EXIT_TRANSIENT,
+    EXIT_USER,
+    TransientError,
+    UserError,
+)
+from mpj_runner.contract.messages import Request, StepError, Termination
+from mpj_runner.runner import Runner
+from mpj_runner.steps.table import STEPS
+from mpj_runner.stores.open import open_store
+
+MISS: Final = 3
+log = logging.getLogger("mpj_runner")
+Family = Literal["UserError", "TransientError", "Bug"]
+_EXITS: Final[Mapping[Family, int]] = {
+    "UserError": EXIT_USER,
+    "TransientError": EXIT_TRANSIENT,
+    "Bug": EXIT_BUG,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a step and return the container's exit code."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    last_words = Path(os.environ.get("MPJ_TERMINATION_LOG", os.devnull))
+    try:
+        with _work(os.environ.get("MPJ_WORK")) as work:
+            request = _request(arguments)
+            runner = Runner(request, open_store(request.store), work)
+            if os.environ.get("MPJ_PROBE"):
+                if not runner.probe():
+                    return MISS
+                message = runner.last_words()
+            else:
+                message = runner.execute()
+    except UserError as error:
+        message = _failure("UserError", arguments.step, error)
+    except TransientError as error:
+        message = _failure("TransientError", arguments.step, error)
+    except Exception as error:
+        message = _failure("Bug", arguments.step, error)
+    text = message.encode()
+    last_words.write_text(text)
+    if arguments.request:
+        sys.stdout.write(f"{text}\n")
+    return _EXITS[message.error.family] if message.error else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mpj_runner", description=__doc__)
+    parser.add_argument("step", choices=sorted(STEPS), metavar="STEP")
+    parser.add_argument("--request", type=Path, help="file with the request as JSON")
+    return parser
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    path: Path | None = arguments.request
+    try:
+        text = path.read_text() if path else os.environ["MPJ_REQUEST"]
+    except KeyError:
+        raise UserError("no request: set MPJ_REQUEST or give --request FILE") from None
+    except OSError as error:
+        raise UserError(f"--request {path}: {error.strerror}") from error
+    try:
+        request = Request.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"the request is not valid: {error}") from error
+    if request.step != arguments.step:
+        raise UserError(f"the request is for {request.step}, the command says {arguments.step}")
+    return request
+
+
+@contextlib.contextmanager
+def _work(folder: str | None) -> Iterator[Path]:
+    if folder:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="mpj-") as temporary:
+        yield Path(temporary)
+
+
+def _failure(family: Family, step: str, error: BaseException) -> Termination:
+    """Log the error once and put it into last words that fit."""
+    text = str(error) or type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    trace = hashlib.sha256(
+        repr([(frame.filename, frame.lineno, frame.name) for frame in frames]).encode()
+    ).hexdigest()[:16]
+    if family == "Bug":
+        log.error("step failed", exc_info=error, extra={"step": step})
+        text = f"{type(error).__name__}: {text}"
+    else:
+        log.error("%s: %s", family, text)
+    return Termination(
+        error=StepError(family=family, step=step, message=_cut(text, 1000), trace=trace)
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    """Shorten a message so that its JSON form stays within ``limit`` bytes or so."""
+    text = " ".join(text.split())
+    raw = text.encode("ascii", "backslashreplace")
+    return text if len(raw) <= limit else raw[: limit - 3].decode("ascii", "ignore") + "..."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What the machine is, cheaply: no runtime is imported, so that a cache key costs milliseconds."""
+
+import functools
+import platform
+from pathlib import Path
+from typing import Final
+
+from mpj_runner.contract.steps import BackendName
+
+ISA: Final = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
+"""The instruction sets that decide how fast, and how exactly, small numbers are multiplied."""
+INT8_SAFE: Final = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
+"""Those that accumulate 8-bit products in 32 bits. AVX2's own pair-sum saturates at 16 bits."""
+
+
+@functools.cache
+def _cpuinfo() -> dict[str, str]:
+    """Return the first processor's lines of /proc/cpuinfo; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first = path.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def isa() -> tuple[str, ...]:
+    """Return the instruction sets of ``ISA`` that this processor has."""
+    flags = set((_cpuinfo().get("flags") or _cpuinfo().get("Features") or "").split())
+    return tuple(name for name in ISA if name in flags)
+
+
+def int8_is_safe() -> bool:
+    """Tell whether uint8 x int8 products cannot saturate on this processor."""
+    return bool(INT8_SAFE & set(isa()))
+
+
+def cpu() -> str:
+    """Return the processor's model and its instruction sets."""
+    model = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    return f"{model} ({' '.join(isa()) or platform.machine()})"
+
+
+@functools.cache
+def gpu() -> str | None:
+    """Return the first visible GPU's product and driver, or None without one."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        if pynvml.nvmlDeviceGetCount() == 0:
+            return None
+        name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
+        return f"{name}, driver {pynvml.nvmlSystemGetDriverVersion()}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def hardware_of(backend: BackendName) -> str:
+    """Return what an engine of this backend runs on: a GPU with its driver, or the processor."""
+    if backend == "openvino":
+        return cpu()
+    return gpu() or cpu()

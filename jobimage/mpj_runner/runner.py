@@ -1,0 +1,245 @@
+"""Run one container's step: key, cache, fetch, run, put, manifest.
+
+The cache key is the sha256 of the canonical JSON of everything a result depends on: step,
+parameters, digests of the inputs, the runner's version, versions of the packages that the step
+declares, for backends the hardware, and for measurements the job's uid.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mpj_runner import __version__
+from mpj_runner.backends.hardware import hardware_of
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.messages import (
+    SHOWN,
+    Blob,
+    Input,
+    Request,
+    StepDone,
+    StepManifest,
+    Termination,
+    UnitManifest,
+    canonical,
+    digest,
+)
+from mpj_runner.contract.step import StepResult
+from mpj_runner.pod import Pod
+from mpj_runner.steps.table import STEPS, Entry, step
+from mpj_runner.stores.base import Store, blob_key, file_digest, holds, manifest_key
+from mpj_runner.stores.folders import pack, source_digest, unpack
+from mpj_runner.stores.open import open_source
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An input whose bytes are known but not yet here."""
+
+    sha256: str
+    blob: Blob | None = None
+    path: Path | None = None
+    """Set for a user's own file or folder, which is used where it lies."""
+
+
+class Runner:
+    """One container: a request, the store, and the folder that the pod shares."""
+
+    def __init__(self, request: Request, store: Store, work: Path) -> None:
+        """Read what earlier containers of the pod left in ``work``."""
+        self.request = request
+        self.store = store
+        self.pod = Pod.open(work)
+        self.entry: Entry = STEPS[request.step]
+        try:
+            self.params = self.entry.params.model_validate(request.params)
+        except ValidationError as error:
+            raise UserError(f"{request.step}: {error}") from error
+
+    def probe(self) -> bool:
+        """Tell whether the step is a cache hit; when it is, record it as finished."""
+        inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
+        hit = self._cached(self._key(inputs))
+        if hit is not None:
+            self._finish(hit, cached=True)
+        return hit is not None
+
+    def execute(self, now: Callable[[], float] = time.monotonic) -> Termination:
+        """Run the step unless the store has its result; return the container's last words.
+
+        Raises:
+            UserError: retrying cannot help.
+            TransientError: it may.
+        """
+        inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
+        key = self._key(inputs)
+        hit = self._cached(key)
+        self._finish(hit or self._run(key, inputs, now), cached=hit is not None)
+        return self.last_words()
+
+    def last_words(self) -> Termination:
+        """Return the message of a container whose step is finished."""
+        return Termination(steps=self.pod.done, manifest=self._close())
+
+    def _run(
+        self, key: str, inputs: Mapping[str, Resolved], now: Callable[[], float]
+    ) -> StepManifest:
+        paths = {name: self._fetch(name, found) for name, found in inputs.items()}
+        work = self.pod.folder("steps", self.request.name)
+        shutil.rmtree(work)
+        work.mkdir()
+        started = now()
+        result: StepResult = step(self.request.step)(self.params, paths, work)
+        manifest = StepManifest(
+            name=self.request.name,
+            step=self.request.step,
+            key=key,
+            params=self.params.to_json(),
+            inputs={name: found.sha256 for name, found in inputs.items()},
+            outputs={name: self._put(path) for name, path in result.files.items()},
+            outcome=result.outcome.to_json(),
+            runner_version=__version__,
+            packages=self._packages(),
+            hardware=self._hardware(),
+            seconds=round(now() - started, 3),
+        )
+        data = manifest.model_dump_json(exclude_none=True).encode()
+        where = manifest_key(self.request.step, key)
+        winner = self.store.put_new(where, data)
+        if winner != data and (adopted := self._usable(winner)) is not None:
+            return adopted
+        if winner != data:  # an old manifest whose blobs are gone: this one is whole
+            self.store.put(where, self._file(data))
+        return manifest
+
+    def _finish(self, manifest: StepManifest, *, cached: bool) -> None:
+        manifest = manifest.model_copy(update={"name": self.request.name})
+        blobs = {name: blob for name, blob in manifest.outputs.items() if name in SHOWN}
+        done = StepDone(name=manifest.name, cached=cached, outcome=manifest.outcome, blobs=blobs)
+        self.pod.add(manifest, done)
+        for name, key in self.request.publish.items():
+            self.store.put(key, self._local(manifest.outputs[name]))
+
+    def _close(self) -> Blob | None:
+        """Write the unit's manifest, in the pod's last container."""
+        if not self.request.last:
+            return None
+        unit = UnitManifest(steps=self.pod.manifests)
+        path = self._file(unit.model_dump_json(exclude_none=True).encode())
+        return self._put(path)
+
+    def _key(self, inputs: Mapping[str, Resolved]) -> str:
+        parts = {
+            "step": self.request.step,
+            "params": self.params.to_json(),
+            "inputs": {name: found.sha256 for name, found in inputs.items()},
+            "runner": __version__,
+            "packages": self._packages(),
+            "hardware": self._hardware(),
+            "scope": self.request.scope,
+        }
+        return digest(canonical(parts))
+
+    def _packages(self) -> dict[str, str]:
+        return {name: _version(name) for name in self.entry.packages_of(self.params)}
+
+    def _hardware(self) -> str | None:
+        params: Any = self.params
+        return hardware_of(params.backend) if self.entry.on_backend else None
+
+    def _cached(self, key: str) -> StepManifest | None:
+        data = self.store.read(manifest_key(self.request.step, key))
+        return None if data is None else self._usable(data)
+
+    def _usable(self, data: bytes) -> StepManifest | None:
+        """Return the manifest when it is whole and all of its blobs are there."""
+        try:
+            manifest = StepManifest.model_validate_json(data)
+        except ValidationError:
+            return None
+        return manifest if all(holds(self.store, b) for b in manifest.outputs.values()) else None
+
+    def _resolve(self, name: str, ref: Input) -> Resolved:
+        if ref.source is not None:
+            path = open_source(ref.source, ref.field or name)
+            return Resolved(source_digest(path), path=path)
+        if ref.step is not None:
+            blob = self.pod.manifest(ref.step).outputs[ref.output or name]
+        else:
+            blob = self._unit(ref.unit or "").step(ref.container or "").outputs[ref.output or name]
+        return Resolved(blob.sha256, blob=blob)
+
+    def _unit(self, sha256: str) -> UnitManifest:
+        path = self._local(Blob(sha256=sha256, size_bytes=0))
+        return UnitManifest.model_validate_json(path.read_bytes())
+
+    def _fetch(self, name: str, found: Resolved) -> Path:
+        if found.path is not None:
+            return found.path
+        if found.blob is None:
+            raise UserError(f"input {name} has no bytes")
+        path = self._local(found.blob)
+        if not found.blob.folder:
+            return path
+        folder = path.with_name(f"{path.name}.d")
+        if not folder.exists():
+            temporary = path.with_name(f"{path.name}.part")
+            shutil.rmtree(temporary, ignore_errors=True)
+            unpack(path, temporary)
+            temporary.rename(folder)
+        return folder
+
+    def _local(self, blob: Blob) -> Path:
+        """Return a verified copy of a blob in the pod's folder."""
+        path = self.pod.kept(blob.sha256)
+        if path.exists():
+            return path
+        temporary = path.with_name(f"{path.name}.part")
+        if not self.store.fetch(blob_key(blob.sha256), temporary):
+            raise UserError(
+                f"{self.store.uri(blob_key(blob.sha256))} is gone from the store: "
+                "start the job again, and it is made anew"
+            )
+        if file_digest(temporary) != blob.sha256:
+            self.store.put(blob_key(blob.sha256), self._file(b""))  # too short: a miss from now on
+            raise UserError(
+                f"{self.store.uri(blob_key(blob.sha256))} was damaged (its sha256 differed from "
+                "its name) and is discarded: start the job again, and it is made anew"
+            )
+        temporary.rename(path)
+        return path
+
+    def _put(self, path: Path) -> Blob:
+        folder = path.is_dir()
+        if folder:
+            packed = self.pod.folder("packed") / path.name
+            pack(path, packed)
+            path = packed
+        sha256 = file_digest(path)
+        blob = Blob(sha256=sha256, size_bytes=path.stat().st_size, folder=folder)
+        if not holds(self.store, blob):
+            self.store.put(blob_key(sha256), path)
+        kept = self.pod.kept(sha256)
+        if not kept.exists():
+            temporary = kept.with_name(f"{kept.name}.part")
+            shutil.copyfile(path, temporary)
+            temporary.rename(kept)
+        return blob
+
+    def _file(self, data: bytes) -> Path:
+        path = self.pod.folder("packed") / "data"
+        path.write_bytes(data)
+        return path
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
