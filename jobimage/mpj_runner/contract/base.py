@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     SerializationInfo,
     StringConstraints,
@@ -17,6 +20,8 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 
 class Value(BaseModel):
@@ -78,6 +83,45 @@ DecimalString = Annotated[
 """A float in Python; in resources a string, since Kubernetes APIs carry no floats; in report.json
 a number. Validate with context ``{"resource": True}`` to refuse unquoted numbers, as the API
 server does."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Bound a DecimalString, ends included: in Python, and by a CEL rule in the resource's schema.
+
+    JSON schema's own bounds hold for numbers only, and a decimal is a string there.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def message(self) -> str:
+        """Say what is allowed, in the words that both sides use."""
+        return f"must be between {self.low:.12g} and {self.high:.12g}"
+
+    def _check(self, value: float) -> float:
+        if not self.low <= value <= self.high:
+            raise ValueError(self.message)
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Check after parsing."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Add the CEL rule."""
+        low, high = (f"{float(x):f}" for x in (self.low, self.high))
+        rule = f"double(self) >= {low} && double(self) <= {high}"
+        return {
+            **handler(schema),
+            "x-kubernetes-validations": [{"rule": rule, "message": self.message}],
+        }
+
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mpj_runner.contract.base import DecimalString, Pattern, ShortText, Value
+from mpj_runner.contract.base import Between, DecimalString, Pattern, ShortText, Value
 
 CalibrationMethod = Literal["mse", "percentile", "entropy", "max"]
 QuantFormat = Literal["int8", "fp8"]
@@ -44,7 +44,7 @@ class Ptq(Value):
     """The low-precision format of weights and activations."""
     calibration_method: CalibrationMethod | None = None
     """How ranges are chosen from the statistics; default mse for int8, max for fp8."""
-    percentile: DecimalString = 99.999
+    percentile: Annotated[DecimalString, Between(50, 100)] = 99.999
     """Per cent of absolute values inside the range; used by the percentile method only."""
     nodes_to_exclude: Patterns = ()
     """Patterns of nodes that stay in high precision."""
