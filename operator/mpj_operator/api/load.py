@@ -1,0 +1,113 @@
+"""From YAML to a job, or to what is wrong with it."""
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+import yaml
+from pydantic import ValidationError
+
+from mpj_operator.api.job import GROUP, KIND, VERSION, MixedPrecisionJob
+from mpj_operator.api.problems import Problem, problems_of
+from mpj_runner.contract.errors import UserError
+
+Checked = tuple[MixedPrecisionJob | None, list[Problem]]
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Read the part of YAML that JSON has, and refuse a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping whose keys are all different."""
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# Kubernetes reads YAML as JSON: a date stays the string that it was.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def validate_all(text: str, *, local: bool) -> list[Checked]:
+    """Check every document of a file; empty documents are skipped.
+
+    Args:
+        text: YAML or JSON.
+        local: the job is for ``mpj run``: paths and file:// are allowed, storage has a default.
+
+    Returns:
+        One (job, problems) for each document; the job is None when there are problems. A file that
+        is not YAML, or has no document, gives one entry with its problem.
+    """
+    try:
+        documents = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
+    except yaml.YAMLError as error:
+        return [(None, [Problem("", _yaml_words(error))])]
+    if not documents:
+        return [(None, [Problem("", "the file holds no document")])]
+    return [parse(document, local=local) for document in documents]
+
+
+def validate(text: str, *, local: bool) -> Checked:
+    """Check a file that holds one job: see ``validate_all``."""
+    checked = validate_all(text, local=local)
+    if len(checked) > 1:
+        words = f"the file holds {len(checked)} documents: this command takes one job"
+        return None, [Problem("", words)]
+    return checked[0]
+
+
+def load(text: str, *, local: bool = False) -> MixedPrecisionJob:
+    """Return the job of a file.
+
+    Raises:
+        UserError: it is not valid; the message has one line for each problem.
+    """
+    job, problems = validate(text, local=local)
+    if job is None:
+        raise UserError("\n".join(map(str, problems)))
+    return job
+
+
+def parse(document: object, *, local: bool = False) -> Checked:
+    """Check one document: what YAML gives, or what the API server sends."""
+    if not isinstance(document, Mapping):
+        return None, [Problem("", "the document must be a mapping with apiVersion, kind and spec")]
+    wanted = {"apiVersion": API_VERSION, "kind": KIND}
+    wrong = [
+        Problem(field, f"must be {value}")
+        for field, value in wanted.items()
+        if document.get(field) != value
+    ]
+    if wrong:
+        return None, wrong
+    try:
+        # JSON in strict mode is what the API server reads: lists are tuples, but "1" is no number.
+        text = json.dumps(document, default=_refuse)
+        context = {"resource": True, "local": local}
+        return MixedPrecisionJob.model_validate_json(text, strict=True, context=context), []
+    except ValidationError as error:
+        return None, list(problems_of(error))
+    except (TypeError, RecursionError) as error:
+        return None, [Problem("", f"the document is not plain data: {error}")]
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(f"{type(value).__name__} values have no place in a resource")
+
+
+def _yaml_words(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"not YAML: {error}"
+    mark = error.problem_mark
+    context = f"{error.context}, " if error.context else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {context}{error.problem}"
