@@ -1,9 +1,10 @@
 """The interval of an accuracy drop: a paired bootstrap over images.
 
-Both models are judged on the same resampled images (Efron and Tibshirani, 1993, chapter 13), so what
-makes an image hard for both cancels. Matching does not depend on the resample: a resample only gives
-each image a weight (how often it was drawn), and the average precision of all resamples follows from
-matrix products. Tests hold it equal to COCO's own figure of a data set with the images repeated.
+Both models are judged on the same resampled images (Efron and Tibshirani, 1993, chapter 13), so
+what makes an image hard for both cancels. Matching does not depend on the resample: a resample only
+gives each image a weight (how often it was drawn), and the average precision of all resamples
+follows from matrix products. Tests hold it equal to COCO's own figure of a data set with the images
+repeated.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Reading image files, with the meaning that OpenCV gives them.
 
-Every image becomes 8-bit BGR: EXIF orientation is applied, gray is repeated to three channels, alpha
-is dropped and 16-bit samples keep their high byte. That is what ``cv2.imread`` does and so what
-detectors trained with it expect.
+Every image becomes 8-bit BGR: EXIF orientation is applied, gray is repeated to three channels,
+alpha is dropped and 16-bit samples keep their high byte. That is what ``cv2.imread`` does and so
+what detectors trained with it expect.
 """
 
 from pathlib import Path
@@ -75,8 +75,8 @@ def read_image(path: Path) -> Pixels:
 def _cut_short(data: bytes) -> bool:
     """Tell whether a JPEG or PNG lacks its end.
 
-    Decoders fill the missing part with gray and report success, so it is checked beforehand. The end
-    of a JPEG is looked for after its scan began: an EXIF thumbnail holds an end marker of its own.
+    Decoders fill the missing part with gray and report success, so it is checked beforehand. The
+    end of a JPEG is looked for after its scan began: an EXIF thumbnail holds an end of its own.
     """
     if data.startswith(_JPEG_START):
         scan = _jpeg_scan(data)

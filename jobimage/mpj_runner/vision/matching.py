@@ -1,11 +1,11 @@
 """Which detections of an image match which objects: COCO's rule, vectorised.
 
-The rule is that of ``pycocotools.cocoeval.COCOeval.evaluateImg`` (Lin et al., 2014): per class, best
-score first and at most 100 detections, each takes the free object that it overlaps most, if that is
-at least the threshold; objects outside the size range and crowds count neither way and are taken
-only when nothing else fits; of equal overlaps the later object wins. pycocotools walks every
-detection once a threshold and a size range in Python; here all of these are one array operation, and
-detections that touch no object are not walked at all. Tests hold both equal, bit by bit.
+The rule is that of ``pycocotools.cocoeval.COCOeval.evaluateImg`` (Lin et al., 2014): per class,
+best score first and at most 100 detections, each takes the free object that it overlaps most, if
+that is at least the threshold; objects outside the size range and crowds count neither way and are
+taken only when nothing else fits; of equal overlaps the later object wins. pycocotools walks every
+detection once a threshold and a size range in Python; here all of these are one array operation,
+and detections that touch no object are not walked at all. Tests hold both equal, bit by bit.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,8 @@ def match(found: Boxes, objects: Objects) -> Matches:
     order = np.lexsort((-found.scores, found.classes))  # stable
     classes = found.classes[order]
     rank = (np.arange(len(order)) - np.searchsorted(classes, classes)).astype(np.int32)
-    order, classes, rank = (a[rank < MAX_DETECTIONS[-1]] for a in (order, classes, rank))
+    judged = rank < MAX_DETECTIONS[-1]
+    order, classes, rank = order[judged], classes[judged], rank[judged]
     corners = found.xyxy[order].astype(np.float64)
     xywh = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 

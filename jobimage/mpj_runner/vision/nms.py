@@ -52,7 +52,7 @@ def _greedy(boxes: Floats, iou_threshold: float, limit: int) -> Index:
     kept = np.zeros(0, np.intp)
     for start in range(0, len(boxes), _CHUNK):
         chunk = boxes[start : start + _CHUNK]
-        alive = ~(_overlaps(boxes[kept], chunk) > threshold).any(axis=0)
+        alive: Flags = np.logical_not((_overlaps(boxes[kept], chunk) > threshold).any(axis=0))
         worse = np.triu(_overlaps(chunk, chunk) > threshold, 1)
         kept = np.concatenate([kept, start + np.flatnonzero(_settled(alive, worse))])
         if len(kept) >= limit:
@@ -89,4 +89,5 @@ def _overlaps(a: Floats, b: Floats) -> Floats:
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     union = area_a[:, None] + area_b[None, :] - inter
     # Boxes without area overlap nothing: 0 / 0 would be NaN, which no comparison passes either.
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union != 0)
+    overlaps: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union != 0)
+    return overlaps
