@@ -67,7 +67,7 @@ class Runner:
         inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
         hit = self._cached(self._key(inputs))
         if hit is not None:
-            self._finish(hit, cached=True)
+            self._finish(hit, inputs, cached=True)
         return hit is not None
 
     def execute(self, now: Callable[[], float] = time.monotonic) -> Termination:
@@ -80,7 +80,7 @@ class Runner:
         inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
         key = self._key(inputs)
         hit = self._cached(key)
-        self._finish(hit or self._run(key, inputs, now), cached=hit is not None)
+        self._finish(hit or self._run(key, inputs, now), inputs, cached=hit is not None)
         return self.last_words()
 
     def last_words(self) -> Termination:
@@ -118,13 +118,17 @@ class Runner:
             self.store.put(where, self._file(data))
         return manifest
 
-    def _finish(self, manifest: StepManifest, *, cached: bool) -> None:
+    def _finish(
+        self, manifest: StepManifest, inputs: Mapping[str, Resolved], *, cached: bool
+    ) -> None:
         manifest = manifest.model_copy(update={"name": self.request.name})
         blobs = {name: blob for name, blob in manifest.outputs.items() if name in SHOWN}
         done = StepDone(name=manifest.name, cached=cached, outcome=manifest.outcome, blobs=blobs)
         self.pod.add(manifest, done)
         for name, key in self.request.publish.items():
-            self.store.put(key, self._local(manifest.outputs[name]))
+            blob = manifest.outputs.get(name) or inputs[name].blob
+            if blob is not None:
+                self.store.put(key, self._local(blob))
 
     def _close(self) -> Blob | None:
         """Write the unit's manifest, in the pod's last container."""

@@ -55,7 +55,7 @@ class Request(Value):
     store: Uri
     """Root of blobs/ and manifests/."""
     publish: dict[str, Uri] = {}
-    """Output name to the stable path that people get it under, besides its blob."""
+    """Output or input to the stable key that people get it under, besides its blob."""
     scope: ShortText | None = None
     """Joins the cache key when set: measurements are cached for one job's uid only."""
     last: bool = True

@@ -1,0 +1,35 @@
+"""What a plan asks the shell to do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create a batch/v1 Job; an existing one of the same name that is ours means done."""
+
+    job: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The Job's name."""
+        return str(self.job["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete a batch/v1 Job with its pods; a missing one means done."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SetTtl:
+    """Let the cluster remove a finished child after this many seconds."""
+
+    name: str
+    seconds: int
+
+
+Action = Create | Delete | SetTtl

@@ -1,0 +1,147 @@
+"""What a child's state means for its unit: one failure policy, in order.
+
+DisruptionTarget is ignored (more than five of them end the unit); exit 64 ends it at once; all else
+is counted by the Job controller against backoffLimit. Two things end a unit earlier than that: the
+same traceback twice, and OOMKilled twice. A Job that is Complete without readable last words lost
+its result.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from mpj_operator.core.observed import ChildSeen, ContainerSeen, PodSeen
+from mpj_runner.contract.messages import Termination
+
+MAX_DISRUPTIONS = 5
+WAITING_PROBLEMS = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+    }
+)
+
+
+@dataclass(frozen=True)
+class UnitView:
+    """A unit as its child shows it."""
+
+    state: Literal["Pending", "Queued", "Running", "Succeeded", "Failed", "Lost"]
+    step: str | None = None
+    """The container that runs, waits or failed."""
+    reason: str = ""
+    message: str = ""
+    termination: Termination | None = None
+    """Last words of a unit that succeeded."""
+    stop: bool = False
+    """The child still runs but must not: delete it."""
+
+
+def view(child: ChildSeen, *, memory_field: str) -> UnitView:
+    """Judge one child.
+
+    Args:
+        child: the batch/v1 Job and its pods as seen.
+        memory_field: the field of the spec that limits its memory, for the message of an OOM.
+    """
+    if child.outcome == "Complete":
+        return _complete(child)
+    if child.outcome == "Failed":
+        return _failed(child, memory_field)
+    if ended := _ended_early(child, memory_field):
+        return ended
+    if child.suspended:
+        return UnitView("Queued", reason="Queued", message="waits for admission by its queue")
+    return _active(child)
+
+
+def _complete(child: ChildSeen) -> UnitView:
+    for pod in reversed(child.pods):
+        if pod.phase == "Succeeded" and pod.containers:
+            words = Termination.decode(pod.containers[-1].message)
+            if words is not None and words.manifest is not None:
+                return UnitView("Succeeded", reason="Succeeded", termination=words)
+    return UnitView("Lost", reason="ResultLost", message="the pod's last words were not readable")
+
+
+def _failed(child: ChildSeen, memory_field: str) -> UnitView:
+    if child.reason == "DeadlineExceeded":
+        message = "longer than spec.unitDeadlineSeconds: raise it, or give the unit more resources"
+        return UnitView("Failed", _step(child), "UnitDeadlineExceeded", message)
+    for pod in reversed(child.pods):
+        if (container := _broken(pod)) is not None:
+            return _from_container(container, memory_field)
+    return UnitView("Failed", None, child.reason or "JobFailed", child.message or "the Job failed")
+
+
+def _from_container(container: ContainerSeen, memory_field: str) -> UnitView:
+    if _oom(container):
+        message = f"{container.name} was OOMKilled: raise {memory_field}"
+        return UnitView("Failed", container.name, "OOMKilled", message)
+    words = Termination.decode(container.message)
+    if words is not None and words.error is not None:
+        return UnitView("Failed", container.name, words.error.family, words.error.message)
+    message = f"{container.name} ended with exit code {container.exit_code}"
+    if container.message:
+        message += f": {container.message[:500]}"
+    return UnitView("Failed", container.name, container.reason or "Error", message)
+
+
+def _ended_early(child: ChildSeen, memory_field: str) -> UnitView | None:
+    disruptions = sum(pod.disrupted for pod in child.pods)
+    if disruptions > MAX_DISRUPTIONS:
+        message = f"its pods were disrupted {disruptions} times"
+        return UnitView("Failed", _step(child), "DisruptedTooOften", message, stop=True)
+    broken = [c for pod in child.pods if not pod.disrupted and (c := _broken(pod)) is not None]
+    if sum(map(_oom, broken)) >= 2:
+        oom = next(c for c in reversed(broken) if _oom(c))
+        return UnitView(**{**vars(_from_container(oom, memory_field)), "stop": True})
+    traces = Counter(trace for c in broken if (trace := _trace(c)))
+    if traces and max(traces.values()) >= 2:
+        return UnitView(**{**vars(_from_container(broken[-1], memory_field)), "stop": True})
+    return None
+
+
+def _active(child: ChildSeen) -> UnitView:
+    if not child.pods:
+        return UnitView("Pending", reason="Created", message="waits for its pod")
+    pod = child.pods[-1]
+    if pod.unschedulable:
+        return UnitView("Pending", None, "Unschedulable", pod.unschedulable)
+    for container in pod.containers:
+        if container.state == "waiting" and container.reason in WAITING_PROBLEMS:
+            return UnitView("Pending", container.name, container.reason, container.message)
+    step = _step(child)
+    if pod.phase == "Running" or step:
+        return UnitView("Running", step, "Running")
+    return UnitView("Pending", step, "Scheduling")
+
+
+def _step(child: ChildSeen) -> str | None:
+    if not child.pods:
+        return None
+    for container in child.pods[-1].containers:
+        if container.state == "running":
+            return container.name
+    broken = _broken(child.pods[-1])
+    return broken.name if broken else None
+
+
+def _broken(pod: PodSeen) -> ContainerSeen | None:
+    for container in pod.containers:
+        if container.state == "terminated" and container.exit_code:
+            return container
+    return None
+
+
+def _oom(container: ContainerSeen) -> bool:
+    return container.reason == "OOMKilled"
+
+
+def _trace(container: ContainerSeen) -> str | None:
+    words = Termination.decode(container.message)
+    return words.error.trace if words and words.error and words.error.family == "Bug" else None

@@ -1,0 +1,79 @@
+"""What the shell saw: values only, no client's objects."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from mpj_operator.api.job import MixedPrecisionJob
+
+
+@dataclass(frozen=True)
+class ContainerSeen:
+    """One container of a unit's pod."""
+
+    name: str
+    state: Literal["waiting", "running", "terminated"] = "waiting"
+    exit_code: int | None = None
+    reason: str = ""
+    """ImagePullBackOff, OOMKilled, Error, …"""
+    message: str = ""
+    """The termination message, or why it waits."""
+
+
+@dataclass(frozen=True)
+class PodSeen:
+    """One pod of a unit."""
+
+    name: str
+    phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"] = "Pending"
+    containers: tuple[ContainerSeen, ...] = ()
+    """Init containers in order, then the main one."""
+    created: datetime | None = None
+    scheduled: datetime | None = None
+    disrupted: bool = False
+    """Has the condition DisruptionTarget."""
+    unschedulable: str = ""
+    """The scheduler's message while it finds no node."""
+
+
+@dataclass(frozen=True)
+class ChildSeen:
+    """One batch/v1 Job of ours."""
+
+    name: str
+    unit: str
+    attempt: int
+    owned: bool = True
+    """Carries our uid in its ownerReferences."""
+    deleting: bool = False
+    suspended: bool = False
+    """Kueue holds it."""
+    outcome: Literal["Complete", "Failed"] | None = None
+    reason: str = ""
+    """Of the Failed condition: PodFailurePolicy, BackoffLimitExceeded, DeadlineExceeded."""
+    message: str = ""
+    finished: datetime | None = None
+    has_ttl: bool = False
+    pods: tuple[PodSeen, ...] = ()
+    """Oldest first."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator's own configuration adds to every job."""
+
+    image: str
+    """Image of the steps' containers, by digest where it is known."""
+    runner_version: str
+    default_storage: str | None = None
+    """Store for jobs that name none (``mpj run``)."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that ``plan`` looks at."""
+
+    job: MixedPrecisionJob
+    children: tuple[ChildSeen, ...]
+    now: datetime
+    settings: Settings

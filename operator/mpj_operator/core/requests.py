@@ -1,0 +1,400 @@
+"""What each container of a unit is told: one request a step.
+
+Inputs of other units are named by their manifest's digest, so a request says all that its result
+depends on, and never where a pod ran.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, assert_never
+
+from mpj_operator.api.candidates import Candidate
+from mpj_operator.api.data import Calibration, Validation
+from mpj_operator.api.job import MixedPrecisionJob
+from mpj_operator.core import units as u
+from mpj_runner.contract.base import Value
+from mpj_runner.contract.messages import Input, Request
+from mpj_runner.contract.quantization import AutoCast, Ptq
+from mpj_runner.contract.report import ReportParams
+from mpj_runner.contract.steps import (
+    AutoCastParams,
+    AutoQuantParams,
+    BenchmarkParams,
+    BuildParams,
+    CalibrateParams,
+    EvalParams,
+    ExportParams,
+    Precision,
+    PtqParams,
+    RealizeParams,
+    SnapshotParams,
+    SolveParams,
+    StepName,
+)
+
+V = TypeVar("V", bound=Value)
+CROSS_CHECK_IMAGES = 200
+"""Images on which the reference is held against ONNX Runtime CPU."""
+CALIBRATION, VALIDATION = "snapshot-calibration", "snapshot-validation"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container, before it knows where the store is."""
+
+    step: StepName
+    params: Value
+    inputs: Mapping[str, Input]
+    name: str = ""
+    """Default: the step's name."""
+    publish: Mapping[str, str] = field(default_factory=dict)
+    """Output or input to the stable key that people get it under."""
+    measures: bool = False
+    """Cached for this job's uid only."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Makes the requests of a job's units."""
+
+    job: MixedPrecisionJob
+    store: str
+    manifests: Mapping[str, str]
+    """Digest of each finished unit's manifest, by unit."""
+
+    def of(self, unit: u.Unit) -> tuple[Request, ...]:
+        """Return a unit's requests in order; every unit that it needs is in ``manifests``."""
+        match unit.kind:
+            case "prepare":
+                containers = self._prepare()
+            case "reference":
+                containers = self._judged(u.REFERENCE, "fp32", [])
+            case "baseline":
+                containers = self._baseline()
+            case "calibrate":
+                containers = [self._calibrate()]
+            case "score":
+                containers = self._score()
+            case "candidate":
+                containers = self._candidate(unit)
+            case "final" | "report":
+                raise ValueError(f"{unit.kind} has a function of its own")
+            case _:
+                assert_never(unit.kind)
+        return self._close(containers)
+
+    def final(self, engines: Sequence[tuple[str, Precision]]) -> tuple[Request, ...]:
+        """Return the request of the final measurement; the first engine is the baseline."""
+        own = {f"engine-{name}": self._from(name, "build", "engine") for name, _ in engines}
+        return self._close([self._benchmark(engines, own)])
+
+    def report(self, params: ReportParams) -> tuple[Request, ...]:
+        """Return the report's request; it also publishes the winner's files."""
+        winner = params.best.name
+        publish = {"json": "report.json", "html": "report.html"}
+        inputs: dict[str, Input] = {}
+        if u.SCORE in self.manifests:
+            pair = _first_scoring(self.job)
+            inputs["scores"] = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+        for name, output, file in (
+            ("onnx", "onnx", "model.onnx"),
+            ("engine", "engine", "engine"),
+        ):
+            inputs[f"best-{name}"] = self._from(winner, "build", output)
+            publish[f"best-{name}"] = file
+        inputs["best-metadata"] = self._metadata(winner)
+        publish["best-metadata"] = "metadata.json"
+        return self._close([Container("report", params, inputs, publish=publish)])
+
+    def _prepare(self) -> list[Container]:
+        spec = self.job.spec
+        model = spec.model
+        export = ExportParams(
+            format=model.resolved_format,
+            factory=model.factory,
+            input_size=model.input_size,
+            batch_size=spec.target.batch_size,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            decoder=model.decoder,
+        )
+        source = Input(source=model.uri, field="spec.model.uri")
+        calibration, validation = spec.calibration, spec.validation
+        return [
+            Container("export", export, {"model": source}),
+            self._snapshot(
+                CALIBRATION,
+                "spec.calibration",
+                calibration,
+                SnapshotParams(
+                    role="calibration",
+                    format=calibration.format,
+                    split=calibration.split,
+                    annotations=calibration.annotations,
+                    max_images=calibration.max_images,
+                    seed=calibration.seed,
+                ),
+            ),
+            self._snapshot(
+                VALIDATION,
+                "spec.validation",
+                validation,
+                SnapshotParams(
+                    role="validation",
+                    format=validation.format,
+                    split=validation.split,
+                    annotations=validation.annotations,
+                    max_images=validation.max_images,
+                    on_corrupt_image=validation.on_corrupt_image,
+                    category_mapping=validation.category_mapping,
+                ),
+            ),
+        ]
+
+    def _snapshot(
+        self, name: str, where: str, data: Calibration | Validation, params: SnapshotParams
+    ) -> Container:
+        inputs = {
+            "source": Input(source=data.uri, field=f"{where}.uri"),
+            "metadata": Input(step="export", output="metadata"),
+        }
+        return Container("snapshot", params, inputs, name=name)
+
+    def _calibrate(self) -> Container:
+        ptqs = [c.ptq for c in self.job.spec.expanded() if c.ptq is not None]
+        params = CalibrateParams(calibrate_per_node=any(p.calibrate_per_node for p in ptqs))
+        return Container("calibrate", params, self._calibration_inputs())
+
+    def _score(self) -> list[Container]:
+        containers: list[Container] = []
+        for pair in u.scorings(self.job.spec):
+            format_, method = pair
+            score = _scoring_name("score", pair)
+            params = AutoQuantParams(format=format_, method=method)
+            containers.append(Container("autoquant", params, self._calibration_inputs(), score))
+            if bits := self._budgets(pair):
+                inputs = {
+                    "model": self._model(),
+                    "scores": Input(step=score, output="scores"),
+                    "checkpoint": Input(step=score, output="checkpoint"),
+                }
+                solve = SolveParams(effective_bits=bits)
+                containers.append(Container("solve", solve, inputs, _scoring_name("solve", pair)))
+        return containers
+
+    def _budgets(self, pair: u.Scoring) -> tuple[float, ...]:
+        candidates = self.job.spec.expanded()
+        asked = [(c.auto_quantize, c.bits) for c in candidates if c.auto_quantize is not None]
+        return tuple(sorted({b for a, b in asked if b and (a.format, a.method) == pair}))
+
+    def _baseline(self) -> list[Container]:
+        if self.job.spec.baseline_precision == "fp32":
+            return self._judged(u.BASELINE, "fp32", [], like_reference=True)
+        cast = AutoCastParams()
+        return self._judged(u.BASELINE, "fp16", [self._autocast(cast)])
+
+    def _candidate(self, unit: u.Unit) -> list[Container]:
+        candidate = unit.candidate
+        if candidate is None:
+            return self._trial(unit)
+        made = self._made(candidate)
+        return self._judged(candidate.name, candidate.precision, made)
+
+    def _made(self, candidate: Candidate) -> list[Container]:
+        """Return the container that makes a candidate's graph."""
+        if candidate.auto_cast is not None:
+            return [self._autocast(_as(AutoCastParams, candidate.auto_cast, AutoCast))]
+        if candidate.ptq is not None:
+            ptq = candidate.ptq
+            extra = {}
+            if ptq.exclude_from:
+                extra["kept"] = self._from(ptq.exclude_from, "autocast", "kept")
+            return [self._ptq(_as(PtqParams, ptq, Ptq), extra)]
+        if candidate.auto_quantize is not None:
+            return [self._allocated(candidate)]
+        if candidate.onnx is None:
+            raise ValueError(f"candidate {candidate.name} has no member")
+        model = self.job.spec.model
+        params = ExportParams(
+            format="onnx",
+            input_size=model.input_size,
+            batch_size=self.job.spec.target.batch_size,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            decoder=model.decoder,
+        )
+        where = f"spec.candidates[{candidate.name}].onnx.uri"
+        source = Input(source=candidate.onnx.uri, field=where)
+        return [Container("export", params, {"model": source})]
+
+    def _allocated(self, candidate: Candidate) -> Container:
+        aq, bits = candidate.auto_quantize, candidate.bits
+        if aq is None or bits is None:
+            raise ValueError(f"candidate {candidate.name} has no budget")
+        pair = (aq.format, aq.method)
+        allocation = self._from(u.SCORE, _scoring_name("solve", pair), "allocation")
+        scores = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+        if aq.realization == "torch":
+            inputs = {
+                "model": self._model(),
+                "metadata": self._metadata(),
+                "checkpoint": self._from(u.SCORE, _scoring_name("score", pair), "checkpoint"),
+                "scores": scores,
+                "allocation": allocation,
+            }
+            remainder = aq.remainder or "fp32"
+            return Container(
+                "realize", RealizeParams(effective_bits=bits, remainder=remainder), inputs
+            )
+        params = PtqParams(
+            format=aq.format,
+            calibration_method=aq.calibration_method,
+            remainder=aq.remainder,
+            effective_bits=bits,
+        )
+        return self._ptq(params, {"allocation": allocation})
+
+    def _trial(self, unit: u.Unit) -> list[Container]:
+        pair = u.search_scoring(self.job.spec)
+        plain = u.plain(self.job.spec)
+        params = _as(PtqParams, plain, Ptq).model_copy(update={"keep_most_sensitive": unit.kept})
+        scores = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+        return self._judged(unit.name, plain.format, [self._ptq(params, {"scores": scores})])
+
+    def _autocast(self, params: AutoCastParams) -> Container:
+        return Container("autocast", params, self._calibration_inputs())
+
+    def _ptq(self, params: PtqParams, extra: Mapping[str, Input]) -> Container:
+        inputs = {
+            "model": self._model(),
+            "metadata": self._metadata(),
+            "statistics": self._from(u.CALIBRATE, "calibrate", "statistics"),
+        }
+        return Container("ptq", params, {**inputs, **extra})
+
+    def _judged(
+        self,
+        name: str,
+        precision: Precision,
+        made: Sequence[Container],
+        *,
+        like_reference: bool = False,
+    ) -> list[Container]:
+        """Return a graph's way to a verdict: make, build, eval, benchmark."""
+        reference = name == u.REFERENCE or like_reference
+        maker = made[-1].step if made else None
+        model = Input(step=maker, output="model") if maker else self._model()
+        metadata = (
+            Input(step="export", output="metadata") if maker == "export" else self._metadata()
+        )
+        engine = Input(step="build", output="engine")
+        accuracy = {
+            "engine": engine,
+            "metadata": metadata,
+            "images": self._from(u.PREPARE, VALIDATION, "images"),
+            "annotations": self._from(u.PREPARE, VALIDATION, "annotations"),
+        }
+        if reference:
+            accuracy["model"] = self._model()
+        else:
+            accuracy["reference"] = self._from(u.REFERENCE, "eval", "detections")
+        engines: list[tuple[str, Precision]] = [(name, precision)]
+        engine_inputs = {f"engine-{name}": engine}
+        if name not in (u.REFERENCE, u.BASELINE):
+            engines.insert(0, (u.BASELINE, self.job.spec.baseline_precision))
+            engine_inputs["engine-baseline"] = self._from(u.BASELINE, "build", "engine")
+        build = {"model": model, "metadata": metadata}
+        return [
+            *made,
+            Container("build", self._build_params(precision), build),
+            Container("eval", self._eval_params(precision, reference=reference), accuracy),
+            self._benchmark(engines, engine_inputs),
+        ]
+
+    def _build_params(self, precision: Precision) -> BuildParams:
+        target = self.job.spec.target
+        return BuildParams(
+            backend=target.backend,
+            precision=precision,
+            batch_size=target.batch_size,
+            threads=target.threads,
+            builder_optimization_level=target.builder_optimization_level,
+            workspace_size=target.workspace_bytes,
+            compute_capabilities=target.compute_capabilities,
+        )
+
+    def _eval_params(self, precision: Precision, *, reference: bool) -> EvalParams:
+        target, validation = self.job.spec.target, self.job.spec.validation
+        return EvalParams(
+            backend=target.backend,
+            precision=precision,
+            threads=target.threads,
+            score_threshold=validation.score_threshold,
+            iou_threshold=validation.iou_threshold,
+            max_detections=validation.max_detections,
+            metric=self.job.spec.objective.metric,
+            cross_check_images=CROSS_CHECK_IMAGES if reference else 0,
+        )
+
+    def _benchmark(
+        self, engines: Sequence[tuple[str, Precision]], own: Mapping[str, Input]
+    ) -> Container:
+        target = self.job.spec.target
+        params = BenchmarkParams(
+            backend=target.backend,
+            engines=tuple(name for name, _ in engines),
+            precisions=tuple(precision for _, precision in engines),
+            batch_size=target.batch_size,
+            threads=target.threads,
+        )
+        images = self._from(u.PREPARE, VALIDATION, "images")
+        inputs = {**own, "metadata": self._metadata(), "images": images}
+        return Container("benchmark", params, inputs, measures=True)
+
+    def _calibration_inputs(self) -> dict[str, Input]:
+        images = self._from(u.PREPARE, CALIBRATION, "images")
+        return {"model": self._model(), "metadata": self._metadata(), "images": images}
+
+    def _model(self) -> Input:
+        return self._from(u.PREPARE, "export", "model")
+
+    def _metadata(self, unit: str = "") -> Input:
+        """Return the metadata of the job's model, or of a graph that a candidate brought."""
+        brought = {c.name for c in self.job.spec.expanded() if c.onnx is not None}
+        return self._from(unit if unit in brought else u.PREPARE, "export", "metadata")
+
+    def _from(self, unit: str, container: str, output: str) -> Input:
+        return Input(unit=self.manifests[unit], container=container, output=output)
+
+    def _close(self, containers: Iterable[Container]) -> tuple[Request, ...]:
+        made = list(containers)
+        meta = self.job.metadata
+        people = f"jobs/{meta.namespace}/{meta.name}/{meta.uid}"
+        return tuple(
+            Request(
+                step=c.step,
+                name=c.name or c.step,
+                params=c.params.to_json(),
+                inputs=dict(c.inputs),
+                store=self.store,
+                publish={output: f"{people}/{file}" for output, file in c.publish.items()},
+                scope=meta.uid if c.measures else None,
+                last=c is made[-1],
+            )
+            for c in made
+        )
+
+
+def _as(wanted: type[V], value: Value, shared: type[Value]) -> V:
+    """Return a value of another class from the members that both have."""
+    return wanted.model_validate({name: getattr(value, name) for name in shared.model_fields})
+
+
+def _scoring_name(step: str, pair: u.Scoring) -> str:
+    return f"{step}-{pair[0]}-{pair[1].replace('_', '-')}"
+
+
+def _first_scoring(job: MixedPrecisionJob) -> u.Scoring:
+    if job.spec.search is not None:
+        return u.search_scoring(job.spec)
+    return u.scorings(job.spec)[0]
