@@ -1,0 +1,60 @@
+"""One streaming pass over the calibration images."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mpj_runner.calibration.runs import ActivationRun, NodeByNode, WholeGraph
+from mpj_runner.calibration.statistics import Collector, Statistics
+from mpj_runner.contract.errors import UserError
+
+Image = npt.NDArray[np.float32]
+
+
+def collect(
+    model: onnx.ModelProto,
+    images: Iterable[Image],
+    *,
+    input_name: str,
+    batch_size: int = 1,
+    threads: int = 0,
+    per_node: bool = False,
+) -> Statistics:
+    """Run each image once through an FP32 graph and keep the statistics of all activations.
+
+    Args:
+        model: FP32 graph with static shapes.
+        images: preprocessed images, float32 (1, 3, height, width) each; read once, one batch ahead
+            of nothing: memory does not grow with their number.
+        input_name: the graph's input.
+        batch_size: the graph's static batch. A last batch that is not full is filled up with its
+            last image, and the padding is left out of the statistics.
+        threads: of ONNX Runtime; 0: as many as there are cores.
+        per_node: hold the activations of one node at a time. Slower, less memory, same statistics.
+
+    Raises:
+        UserError: there are no images, the graph cannot run, or it yields NaN or infinity.
+    """
+    run: ActivationRun = (NodeByNode if per_node else WholeGraph)(model, threads)
+    collector = Collector()
+    for group in _groups(images, batch_size):
+        padding = [group[-1]] * (batch_size - len(group))
+        batch = np.ascontiguousarray(np.concatenate([*group, *padding]), dtype=np.float32)
+        for tensor, values in run.activations({input_name: batch}):
+            collector.add(tensor, values.astype(np.float32, copy=False), len(group), batch_size)
+        collector.images += len(group)
+    if collector.images == 0:
+        raise UserError(
+            "there is no image to calibrate with: point spec.calibration.uri at a folder with "
+            "images (and check spec.calibration.split)"
+        )
+    return collector.result()
+
+
+def _groups(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    stream = iter(images)
+    while group := list(islice(stream, size)):
+        yield group
