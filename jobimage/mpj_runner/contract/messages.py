@@ -33,7 +33,8 @@ class Input(Value):
     step: Name | None = None
     """An earlier container of the same pod, with ``output``."""
     unit: Sha256 | None = None
-    """Another unit's manifest, by digest, with ``container`` and ``output``."""
+    """Another unit's manifest, by digest, with ``container`` and ``output``; without them the
+    input is the manifest itself, as a JSON file."""
     container: Name | None = None
     output: ShortText | None = None
 
@@ -93,6 +94,8 @@ class UnitManifest(Value):
     """What one unit left behind: its steps in order."""
 
     steps: Annotated[tuple[StepManifest, ...], Field(min_length=1, max_length=16)]
+    cached: tuple[Name, ...] = ()
+    """Containers whose step was taken from the cache."""
 
     def step(self, name: str) -> StepManifest:
         """Return the step of a container. Raises KeyError when there is none."""

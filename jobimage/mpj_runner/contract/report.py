@@ -65,7 +65,8 @@ class Provenance(Value):
 class ReportParams(Value):
     """All that the report step is told by the plan.
 
-    Inputs: ``scores`` (optional). Files: ``json`` (Report), ``html``.
+    Inputs: ``scores`` (optional), ``manifest-<unit>`` for each finished unit (UnitManifest as
+    JSON; optional). Files: ``json`` (Report), ``html``.
     """
 
     job: ReportJob
@@ -92,3 +93,5 @@ class Report(Value):
     """Names on the front of speed and accuracy, fastest first."""
     best: Best
     provenance: tuple[Provenance, ...] = ()
+    deadline_exceeded: bool = False
+    """The job ended at its deadline: candidates may be missing."""

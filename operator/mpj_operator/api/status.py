@@ -207,6 +207,8 @@ class JobStatus(Value):
     """How far the search is."""
     objective_sha256: Sha256 | None = Field(default=None, alias="objectiveSHA256")
     """Digest of the objective that candidates were judged by; another one judges again."""
+    measured_sha256: Sha256 | None = Field(default=None, alias="measuredSHA256")
+    """Digest of the objective's metric and baseline; others have to be measured again."""
     best: BestStatus | None = None
     """The winner."""
     report: ReportFiles | None = None

@@ -1,0 +1,113 @@
+"""The CustomResourceDefinition, made from the types.
+
+``python -m mpj_operator.api.crd`` writes it to standard output.
+"""
+
+import sys
+from typing import Any, Final
+
+import yaml
+
+from mpj_operator.api.job import GROUP, KIND, PLURAL, VERSION, MixedPrecisionJob
+from mpj_operator.api.status import JobStatus
+from mpj_operator.api.structural import Schema, structural
+
+_HEADER: Final = "# Made by `make generate` from operator/mpj_operator/api. Do not edit.\n"
+
+
+def _column(name: str, path: str, description: str, kind: str = "string", **extra: Any) -> Schema:  # noqa: ANN401
+    return {"name": name, "type": kind, "description": description, "jsonPath": path, **extra}
+
+
+_COLUMNS: Final = [
+    _column("State", ".status.state", "The conditions in one word."),
+    _column("Progress", ".status.progress", "Finished units of all units."),
+    _column("Best", ".status.best.name", "The winner."),
+    _column("mAP", ".status.best.mAP", "The winner's COCO mAP."),
+    _column("Drop", ".status.best.drop", "Its drop below the reference."),
+    _column("Speedup", ".status.best.speedup", "Its speed-up over the baseline."),
+    _column("Backend", ".spec.target.backend", "What runs the engine.", priority=1),
+    _column("Hardware", ".status.runtime.gpuProduct", "Where it was measured.", priority=1),
+    _column(
+        "Queue",
+        r".metadata.labels.kueue\.x-k8s\.io/queue-name",
+        "The Kueue queue that the units wait in.",
+        priority=1,
+    ),
+    _column(
+        "Reason",
+        '.status.conditions[?(@.type=="Ready")].reason',
+        "Why it is ready, or not yet.",
+        priority=1,
+    ),
+    _column("Age", ".metadata.creationTimestamp", "Time since it was created.", kind="date"),
+]
+
+
+def schema() -> Schema:
+    """Return the structural schema of the resource."""
+    made = structural(_resource())
+    root: Schema = made["properties"]
+    for name in ("apiVersion", "kind"):  # The API server knows them; a bound would forbid v1beta1.
+        root[name] = {"type": "string", "description": root[name]["description"]}
+    root["metadata"] = {"type": "object"}
+    # A default in status would be written by the API server into what the operator left out.
+    root["status"] = structural(JobStatus.model_json_schema(), defaults=False) | {
+        "description": root["status"]["description"]
+    }
+    return made | {"required": ["spec"]}
+
+
+def _resource() -> Schema:
+    resource = MixedPrecisionJob.model_json_schema()
+    resource["properties"]["metadata"] = {"type": "object", "properties": {}}
+    return resource
+
+
+def definition() -> Schema:
+    """Return the CustomResourceDefinition."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["mpj"],
+                "categories": ["all", "ml"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _COLUMNS,
+                    "schema": {"openAPIV3Schema": schema()},
+                }
+            ],
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Write no anchors: values that are equal by chance stay apart."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        """Never write an alias."""
+        return True
+
+
+def render() -> str:
+    """Return the CustomResourceDefinition as YAML."""
+    body = yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    return _HEADER + body
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
