@@ -57,11 +57,11 @@ def opened(source: Path, work: Path, field: str, own: Collection[str]) -> Iterat
         UserError: it does not exist, is no archive, or an entry is not safe.
     """
     if source.is_dir():
-        yield source
+        yield source.absolute()
         return
     if not source.exists():
         raise UserError(f"{field}.uri does not exist: correct it or upload the data set")
-    folder = work / "unpacked"
+    folder = (work / "unpacked").absolute()
     try:
         folder.mkdir()
         try:

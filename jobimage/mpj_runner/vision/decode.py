@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpj_runner.contract.errors import UserError
-from mpj_runner.contract.model import Decoder, ModelMetadata
+from mpj_runner.contract.model import ModelMetadata
 from mpj_runner.vision.detections import NONE, Boxes
 from mpj_runner.vision.nms import suppress
 from mpj_runner.vision.resize import Placement
@@ -46,21 +46,21 @@ def check_output(output: Array, metadata: ModelMetadata) -> None:
         )
 
 
-def decode(output: Array, decoder: Decoder, limits: Limits) -> Boxes:
+def decode(output: Array, metadata: ModelMetadata, limits: Limits) -> Boxes:
     """Turn one image's raw output into detections in input pixels, best first.
 
     Args:
         output: YOLO: (4 + classes, anchors), centre x, centre y, width, height, then scores.
             EndToEnd: (n, 6), x1, y1, x2, y2, score, class index.
-        decoder: which of the two.
+        metadata: says which of the two.
         limits: threshold, suppression and count.
 
     Returns:
         Detections; with YOLO an anchor may speak for several classes (as in the Ultralytics
         validation, where that is called multi-label).
     """
-    if decoder == "EndToEnd":
-        return _end_to_end(output, limits)
+    if metadata.decoder == "EndToEnd":
+        return _end_to_end(output, metadata.class_count, limits)
     candidates = _candidates(output, limits.score_threshold)
     return suppress(candidates, limits.iou_threshold, limits.max_detections)
 
@@ -76,7 +76,7 @@ def detect(
     # The extremes carry any NaN or infinity: two reductions and no array of flags.
     if not (np.isfinite(output.min()) and np.isfinite(output.max())):
         return None
-    boxes = decode(output, metadata.decoder, limits)
+    boxes = decode(output, metadata, limits)
     return Boxes(placement.to_original(boxes.xyxy), boxes.scores, boxes.classes)
 
 
@@ -93,7 +93,9 @@ def _candidates(output: Array, threshold: float) -> Boxes:
     return Boxes(xyxy[rows], some[rows, classes], classes.astype(np.int32))
 
 
-def _end_to_end(output: Array, limits: Limits) -> Boxes:
-    kept = output[output[:, 4] > limits.score_threshold]
+def _end_to_end(output: Array, classes: int, limits: Limits) -> Boxes:
+    index = output[:, 5]
+    known = (index >= 0) & (index < classes)  # a damaged model may answer anything
+    kept = output[known & (output[:, 4] > limits.score_threshold)]
     kept = kept[np.argsort(-kept[:, 4], kind="stable")][: limits.max_detections]
     return Boxes(kept[:, :4], kept[:, 4], kept[:, 5].astype(np.int32))

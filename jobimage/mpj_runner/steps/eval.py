@@ -1,0 +1,192 @@
+"""Measure a built engine's accuracy on the validation snapshot."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mpj_runner.backends import backend
+from mpj_runner.backends.base import Engine, RunOptions
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.files import Metrics
+from mpj_runner.contract.model import ModelMetadata
+from mpj_runner.contract.result import Interval
+from mpj_runner.contract.step import StepResult
+from mpj_runner.contract.steps import BuildParams, EvalOutcome, EvalParams
+from mpj_runner.vision import detections
+from mpj_runner.vision.bootstrap import paired_drop
+from mpj_runner.vision.decode import Array, Limits, check_output, detect
+from mpj_runner.vision.detections import NONE, Boxes
+from mpj_runner.vision.inputs import Prepared, Preprocessor
+from mpj_runner.vision.matching import Matches, match
+from mpj_runner.vision.metrics import accumulate, records, summarize
+from mpj_runner.vision.prefetch import prefetched
+from mpj_runner.vision.resize import Placement
+from mpj_runner.vision.truth import Objects, Truth, read_truth
+
+_AHEAD: Final = 16
+"""Images, and outputs, that may wait between two stages."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image's detections and how they match its objects."""
+
+    found: Boxes
+    matches: Matches
+    finite: bool
+
+
+def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResult:
+    """Evaluate an engine; see ``EvalParams`` for inputs and files.
+
+    With the input ``model`` the engine is the reference, which everything is held against: it has
+    to find something, and it is compared with ONNX Runtime on the CPU.
+
+    Raises:
+        UserError: the engine cannot run here, its output does not fit the decoder, or the reference
+            finds nothing or answers NaN or infinity.
+    """
+    metadata = ModelMetadata.model_validate_json(inputs["metadata"].read_bytes())
+    truth = read_truth(inputs["annotations"])
+    limits = Limits(params.score_threshold, params.iou_threshold, params.max_detections)
+    options = RunOptions(params.precision, params.threads)
+    with backend(params.backend).load(inputs["engine"], options) as engine:
+        judged = evaluate(engine, inputs["images"], truth, metadata, limits)
+    is_reference = "model" in inputs
+    non_finite = sum(not one.finite for one in judged)
+    metrics = _metrics(judged, truth)
+    if is_reference:
+        _check_reference(metrics, non_finite)
+    drop = _drop(params, inputs["reference"], judged, truth) if "reference" in inputs else None
+    own = other = None
+    if is_reference and params.cross_check_images:
+        part = truth.first(params.cross_check_images)
+        own = _average(_metrics(judged[: len(part)], part))
+        other = _average(_metrics(_on_cpu(inputs, work, part, metadata, limits), part))
+    found, report = work / "detections.npz", work / "metrics.json"
+    detections.save(found, truth.names, [one.found for one in judged])
+    report.write_text(json.dumps(metrics.to_json(numbers=True)), encoding="utf-8")
+    return StepResult(
+        {"detections": found, "metrics": report},
+        EvalOutcome(
+            map=metrics.stats["AP"],
+            map50=metrics.stats["AP50"],
+            drop=drop,
+            images=metrics.images,
+            detections=metrics.detections,
+            non_finite=non_finite,
+            cross_check_map=other,
+            cross_check_own_map=own,
+        ),
+    )
+
+
+def evaluate(
+    engine: Engine, images: Path, truth: Truth, metadata: ModelMetadata, limits: Limits
+) -> list[Judged]:
+    """Run an engine over the images of a data set and judge what it finds.
+
+    Three stages overlap: threads decode and resize the next images while this thread runs the
+    engine and another one decodes, suppresses and matches what came out of it.
+
+    Args:
+        engine: loaded.
+        images: folder of the files that ``truth`` names.
+        truth: labelled objects.
+        metadata: of the model.
+        limits: which detections count.
+
+    Returns:
+        By image, in the order of ``truth``.
+
+    Raises:
+        UserError: an output does not fit the decoder, or an image cannot be read.
+    """
+    batch = metadata.batch_size
+    workers = min(cores(), 8)
+    paths = [images / name for name in truth.names]
+    prepare = Preprocessor(metadata).prepare
+
+    def judge(item: tuple[Array, Placement, Objects]) -> Judged:
+        output, placement, objects = item
+        found = detect(output, placement, metadata, limits)
+        boxes = NONE if found is None else found
+        return Judged(boxes, match(boxes, objects), finite=found is not None)
+
+    def outputs(prepared: Iterator[Prepared]) -> Iterator[tuple[Array, Placement, Objects]]:
+        for start in range(0, len(paths), batch):
+            some = [next(prepared) for _ in range(min(batch, len(paths) - start))]
+            filled = some + some[-1:] * (batch - len(some))
+            output = engine.infer(np.stack([one.tensor for one in filled]))
+            check_output(output, metadata)
+            for index, one in enumerate(some):
+                yield output[index], one.placement, truth.objects[start + index]
+
+    ahead = _AHEAD + batch
+    with (
+        prefetched(prepare, paths, workers=workers, ahead=ahead) as prepared,
+        prefetched(judge, outputs(prepared), workers=1, ahead=ahead) as judged,
+    ):
+        return list(judged)
+
+
+def cores() -> int:
+    """Return the processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _metrics(judged: Sequence[Judged], truth: Truth) -> Metrics:
+    curves = accumulate(records([one.matches for one in judged], truth))
+    return summarize(truth, curves, sum(len(one.found) for one in judged))
+
+
+def _average(metrics: Metrics) -> float | None:
+    """Return mAP; None where no object counts (pycocotools' -1)."""
+    value = metrics.stats["AP"]
+    return None if value < 0 else value
+
+
+def _check_reference(metrics: Metrics, non_finite: int) -> None:
+    if non_finite:
+        raise UserError(
+            f"the FP32 reference answers NaN or infinity on {non_finite} of {metrics.images} images:"
+            " the model of spec.model.uri, or spec.model.preprocess, is broken"
+        )
+    if not metrics.detections:
+        raise UserError(
+            f"the FP32 reference finds nothing in {metrics.images} images: correct "
+            "spec.model.preprocess (scale, mean, std, colorOrder), spec.model.decoder or "
+            "spec.validation.scoreThreshold"
+        )
+
+
+def _drop(params: EvalParams, reference: Path, judged: Sequence[Judged], truth: Truth) -> Interval:
+    names, found = detections.load(reference)
+    if tuple(names) != truth.names:
+        raise ValueError("the reference was evaluated on other images")
+    theirs = [match(boxes, objects) for boxes, objects in zip(found, truth.objects, strict=True)]
+    return paired_drop(
+        records(theirs, truth),
+        records([one.matches for one in judged], truth),
+        params.metric,
+        params.resamples,
+        workers=cores(),
+    )
+
+
+def _on_cpu(
+    inputs: Mapping[str, Path], work: Path, truth: Truth, metadata: ModelMetadata, limits: Limits
+) -> list[Judged]:
+    """Evaluate the FP32 graph with ONNX Runtime on the CPU."""
+    folder = work / "cross-check"
+    folder.mkdir()
+    runtime = backend("onnxruntime")
+    params = BuildParams(backend="onnxruntime", precision="fp32", batch_size=metadata.batch_size)
+    runtime.build(inputs["model"], params, folder)
+    with runtime.load(folder, RunOptions("fp32")) as engine:
+        return evaluate(engine, inputs["images"], truth, metadata, limits)
