@@ -5,7 +5,8 @@ The only place that reads argv and the environment:
 - ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people).
 - ``MPJ_WORK``: the folder that the pod's containers share.
 - ``MPJ_TERMINATION_LOG``: where the container's last words go.
-- ``MPJ_PROBE``: exit 0 when the step's result is in the store, 3 when it is not; run nothing.
+- ``MPJ_PROBE``: a folder; look whether the step's result is in the store (exit 0) or not (exit 3),
+  run nothing, and keep what would be written there.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from mpj_runner.contract.messages import Request, StepError, Termination
 from mpj_runner.runner import Runner
 from mpj_runner.steps.table import STEPS
 from mpj_runner.stores.open import open_store
+from mpj_runner.stores.overlay import OverlayStore
 
 MISS: Final = 3
 log = logging.getLogger("mpj_runner")
@@ -54,13 +56,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _work(os.environ.get("MPJ_WORK")) as work:
             request = _request(arguments)
-            runner = Runner(request, open_store(request.store), work)
-            if os.environ.get("MPJ_PROBE"):
+            store = open_store(request.store)
+            if probe := os.environ.get("MPJ_PROBE"):
+                runner = Runner(request, OverlayStore(store, Path(probe)), work)
                 if not runner.probe():
                     return MISS
                 message = runner.last_words()
             else:
-                message = runner.execute()
+                message = Runner(request, store, work).execute()
     except UserError as error:
         message = _failure("UserError", arguments.step, error)
     except TransientError as error:

@@ -45,7 +45,7 @@ class Resolved:
     sha256: str
     blob: Blob | None = None
     path: Path | None = None
-    """Set for a user's own file or folder, which is used where it lies."""
+    """Set for what is used where it lies: a user's own file or folder, a unit's manifest."""
 
 
 class Runner:
@@ -63,12 +63,15 @@ class Runner:
             raise UserError(f"{request.step}: {error}") from error
 
     def probe(self) -> bool:
-        """Tell whether the step is a cache hit; when it is, record it as finished."""
+        """Tell whether the step needs no run; a cache hit is recorded as finished.
+
+        A measurement is always made anew: it is passed over, so that what follows can be looked at.
+        """
         inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
         hit = self._cached(self._key(inputs))
         if hit is not None:
             self._finish(hit, inputs, cached=True)
-        return hit is not None
+        return hit is not None or (self.request.scope is not None and bool(self.pod.manifests))
 
     def execute(self, now: Callable[[], float] = time.monotonic) -> Termination:
         """Run the step unless the store has its result; return the container's last words.
@@ -174,14 +177,12 @@ class Runner:
             path = open_source(ref.source, ref.field or name)
             return Resolved(source_digest(path), path=path)
         if ref.step is not None:
-            blob = self.pod.manifest(ref.step).outputs[ref.output or name]
-        else:
-            blob = self._unit(ref.unit or "").step(ref.container or "").outputs[ref.output or name]
-        return Resolved(blob.sha256, blob=blob)
-
-    def _unit(self, sha256: str) -> UnitManifest:
-        path = self._local(Blob(sha256=sha256, size_bytes=0))
-        return UnitManifest.model_validate_json(path.read_bytes())
+            return _of(self.pod.manifest(ref.step), ref.output or name)
+        path = self._local(Blob(sha256=ref.unit or "", size_bytes=0))
+        if ref.container is None:
+            return Resolved(ref.unit or "", path=path)
+        unit = UnitManifest.model_validate_json(path.read_bytes())
+        return _of(unit.step(ref.container), ref.output or name)
 
     def _fetch(self, name: str, found: Resolved) -> Path:
         if found.path is not None:
@@ -240,6 +241,11 @@ class Runner:
         path = self.pod.folder("packed") / "data"
         path.write_bytes(data)
         return path
+
+
+def _of(manifest: StepManifest, output: str) -> Resolved:
+    blob = manifest.outputs[output]
+    return Resolved(blob.sha256, blob=blob)
 
 
 def _version(distribution: str) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mpj_runner.contract.report import Best
 from mpj_runner.contract.result import Interval, Result
-from mpj_runner.contract.steps import BenchmarkOutcome, EvalOutcome
 
 
 @dataclass(frozen=True)
@@ -44,35 +43,28 @@ def inconclusive(drop: Interval, limit: Limits) -> bool:
     return drop.low <= limit.max_drop < drop.high
 
 
-def judge(
-    result: Result,
-    limit: Limits,
-    *,
-    quantized: bool,
-    accuracy: EvalOutcome | None = None,
-    timing: BenchmarkOutcome | None = None,
-) -> Result:
+def judge(result: Result, limit: Limits, *, quantized: bool, known: tuple[str, ...] = ()) -> Result:
     """Return the result with its verdict and the reasons in words.
 
     A candidate is accepted iff its drop is allowed and, if it is quantized, the lower bound of its
     speedup over the baseline reaches the minimum; what could not be measured soundly is rejected.
+
+    Args:
+        result: the figures.
+        limit: the objective.
+        quantized: it must beat the baseline on speed.
+        known: what speaks against it whatever is asked: NaN, no detections, an unsound benchmark.
     """
-    against: list[str] = []
+    against = list(known)
     notes: list[str] = []
-    if accuracy and accuracy.non_finite:
-        against.append(f"NaN or infinity in the output of {accuracy.non_finite} images")
-    if accuracy and not accuracy.detections:
-        against.append("no detections at all")
     if result.map_drop is None:
-        against.append("its accuracy drop is not known")
+        against += [] if known else ["its accuracy drop is not known"]
     else:
         words = f"{limit.metric} drop {_points(result.map_drop)}, allowed {limit.max_drop:.4f}"
         if not drop_allowed(result.map_drop, limit):
             against.append(words)
         if inconclusive(result.map_drop, limit):
             notes.append(f"inconclusive on this many images: {words}")
-    if timing and timing.unreliable:
-        against.append(f"latency is unreliable: {timing.unreliable}")
     if quantized and (result.speedup is None or result.speedup.low < limit.min_speedup):
         low = "unknown" if result.speedup is None else f"{result.speedup.low:.3f}"
         against.append(
@@ -94,13 +86,13 @@ def best(
 
     Args:
         reference: its drop is zero by definition.
-        baseline: taken when its own drop is allowed.
+        baseline: can win only when its own drop is allowed.
         candidates: all of them; only accepted ones that have a final speed can win.
         limit: the objective.
         speeds: speedup over the baseline by name, of the final measurement.
     """
     field = [reference]
-    if baseline.map_drop is None or drop_allowed(baseline.map_drop, limit):
+    if baseline.map_drop is not None and drop_allowed(baseline.map_drop, limit):
         field.append(baseline)
     accepted = [c for c in candidates if c.state == "Accepted" and c.name in speeds]
     field += accepted

@@ -67,6 +67,8 @@ class Settings:
     runner_version: str
     default_storage: str | None = None
     """Store for jobs that name none (``mpj run``)."""
+    max_active: int | None = None
+    """Units at once, whatever they need; one where they would disturb each other's figures."""
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,10 @@ class Requests:
         """Return the report's request; it also publishes the winner's files."""
         winner = params.best.name
         publish = {"json": "report.json", "html": "report.html"}
-        inputs: dict[str, Input] = {}
+        inputs = {f"manifest-{unit}": Input(unit=sha) for unit, sha in self.manifests.items()}
         if u.SCORE in self.manifests:
             pair = _first_scoring(self.job)
-            inputs["scores"] = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+            inputs["scores"] = self._from(u.SCORE, scoring_container("score", pair), "scores")
         for name, output, file in (
             ("onnx", "onnx", "model.onnx"),
             ("engine", "engine", "engine"),
@@ -169,7 +169,7 @@ class Requests:
         containers: list[Container] = []
         for pair in u.scorings(self.job.spec):
             format_, method = pair
-            score = _scoring_name("score", pair)
+            score = scoring_container("score", pair)
             params = AutoQuantParams(format=format_, method=method)
             containers.append(Container("autoquant", params, self._calibration_inputs(), score))
             if bits := self._budgets(pair):
@@ -179,7 +179,9 @@ class Requests:
                     "checkpoint": Input(step=score, output="checkpoint"),
                 }
                 solve = SolveParams(effective_bits=bits)
-                containers.append(Container("solve", solve, inputs, _scoring_name("solve", pair)))
+                containers.append(
+                    Container("solve", solve, inputs, scoring_container("solve", pair))
+                )
         return containers
 
     def _budgets(self, pair: u.Scoring) -> tuple[float, ...]:
@@ -232,13 +234,13 @@ class Requests:
         if aq is None or bits is None:
             raise ValueError(f"candidate {candidate.name} has no budget")
         pair = (aq.format, aq.method)
-        allocation = self._from(u.SCORE, _scoring_name("solve", pair), "allocation")
-        scores = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+        allocation = self._from(u.SCORE, scoring_container("solve", pair), "allocation")
+        scores = self._from(u.SCORE, scoring_container("score", pair), "scores")
         if aq.realization == "torch":
             inputs = {
                 "model": self._model(),
                 "metadata": self._metadata(),
-                "checkpoint": self._from(u.SCORE, _scoring_name("score", pair), "checkpoint"),
+                "checkpoint": self._from(u.SCORE, scoring_container("score", pair), "checkpoint"),
                 "scores": scores,
                 "allocation": allocation,
             }
@@ -258,7 +260,7 @@ class Requests:
         pair = u.search_scoring(self.job.spec)
         plain = u.plain(self.job.spec)
         params = _as(PtqParams, plain, Ptq).model_copy(update={"keep_most_sensitive": unit.kept})
-        scores = self._from(u.SCORE, _scoring_name("score", pair), "scores")
+        scores = self._from(u.SCORE, scoring_container("score", pair), "scores")
         return self._judged(unit.name, plain.format, [self._ptq(params, {"scores": scores})])
 
     def _autocast(self, params: AutoCastParams) -> Container:
@@ -390,7 +392,8 @@ def _as(wanted: type[V], value: Value, shared: type[Value]) -> V:
     return wanted.model_validate({name: getattr(value, name) for name in shared.model_fields})
 
 
-def _scoring_name(step: str, pair: u.Scoring) -> str:
+def scoring_container(step: str, pair: u.Scoring) -> str:
+    """Return the name of a container of the score unit: score-int8-gradient, solve-int8-kl-div."""
     return f"{step}-{pair[0]}-{pair[1].replace('_', '-')}"
 
 

@@ -1,0 +1,147 @@
+"""``mpj run``: do a job's work on this computer."""
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tarfile
+from pathlib import Path
+
+from rich.console import Console
+
+from mpj_operator import __version__
+from mpj_operator.api.job import MixedPrecisionJob
+from mpj_operator.commands.files import absolute_uri, locked, read_job, with_identity
+from mpj_operator.commands.results import result_table
+from mpj_operator.commands.screen import Screen, clock
+from mpj_operator.core import conditions as c
+from mpj_operator.core.observed import Settings
+from mpj_operator.shell.cluster import Key
+from mpj_operator.shell.local import LocalCluster
+from mpj_operator.shell.reconcile import reconcile
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.result import Artifact
+
+COMPLETE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def run(path: Path, out: Path | None, store: str | None, console: Console) -> int:
+    """Run a job's file; return 0 for Complete, 1 for Failed, 130 when interrupted.
+
+    Raises:
+        UserError: the file is not valid, or the folder is not to be had.
+    """
+    job = read_job(path)
+    folder = (out or Path("mpj-out") / job.metadata.name).absolute()
+    if store is not None:
+        job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": None})})
+    with locked(folder):
+        job = with_identity(job, folder)
+        root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
+        cluster = LocalCluster(job, folder, local_settings(root))
+        interrupted = asyncio.run(_until_over(cluster, console))
+        if interrupted:
+            console.print(f"interrupted: run it again to go on ({folder})", markup=False)
+            return INTERRUPTED
+        _collect(cluster.job, folder)
+    return _tell(cluster.job, folder, console)
+
+
+def local_settings(store: str) -> Settings:
+    """Return what the operator would be configured with, for this computer."""
+    return Settings(image="local", runner_version=__version__, default_storage=store, max_active=1)
+
+
+async def _until_over(cluster: LocalCluster, console: Console) -> bool:
+    """Reconcile until the job has ended; return True when a signal came first."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    metadata = cluster.job.metadata
+    key = Key(metadata.namespace, metadata.name)
+    try:
+        with Screen(console) as screen:
+            while not stop.is_set():
+                cluster.changed.clear()
+                decided = await reconcile(key, cluster)
+                screen.show(cluster.job)
+                if decided is None or _over(cluster.job):
+                    return False
+                await _wait(cluster.changed, stop, decided.look_again)
+    finally:
+        await cluster.close()
+    return True
+
+
+async def _wait(changed: asyncio.Event, stop: asyncio.Event, seconds: float | None) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in (changed, stop)]
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
+        task.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
+def _over(job: MixedPrecisionJob) -> bool:
+    return any(c.holds(job.status.conditions, kind) for kind in ("Complete", "Failed"))
+
+
+def _collect(job: MixedPrecisionJob, folder: Path) -> None:
+    """Put the report and the winner's files where people look for them."""
+    report, best = job.status.report, job.status.best
+    if report is not None:
+        _copy(report.json_file, folder / "report.json")
+        _copy(report.html, folder / "report.html")
+    if best is not None and best.artifacts is not None:
+        _copy(best.artifacts.onnx, folder / "model.onnx")
+        _copy(best.artifacts.metadata, folder / "metadata.json")
+        _unpack(best.artifacts.engine, folder / "engine")
+
+
+def _copy(artifact: Artifact | None, to: Path) -> None:
+    if artifact is not None:
+        shutil.copyfile(_path(artifact), to)
+
+
+def _unpack(artifact: Artifact | None, folder: Path) -> None:
+    """Replace a folder by an engine's files."""
+    if artifact is None:
+        return
+    temporary = folder.with_name(".engine.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with tarfile.open(_path(artifact)) as tar:
+        tar.extractall(temporary, filter="data")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _path(artifact: Artifact) -> Path:
+    uri = artifact.uri or ""
+    if not uri.startswith("file://"):
+        raise UserError(f"{uri}: only a store on this computer can be copied from")
+    return Path(uri.removeprefix("file://"))
+
+
+def _tell(job: MixedPrecisionJob, folder: Path, console: Console) -> int:
+    status = job.status
+    results = [r for r in (status.reference, status.baseline, *status.candidates) if r is not None]
+    if any(result.map is not None for result in results):
+        best = status.best.name if status.best else None
+        console.print(result_table(results, best, job.spec.objective.metric))
+        console.print()
+    if (failed := c.find(status.conditions, "Failed")) is not None:
+        console.print(f"Failed: {failed.reason}", style="bold red", markup=False)
+        console.print(failed.message, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"logs: {folder / 'logs'}", markup=False, highlight=False, soft_wrap=True)
+        return FAILED
+    done = c.find(status.conditions, "Complete")
+    if done is not None:
+        console.print(done.message, style="bold green", markup=False, highlight=False)
+    if status.start_time and status.completion_time:
+        seconds = (status.completion_time - status.start_time).total_seconds()
+        console.print(f"job time: {clock(seconds)}", markup=False, highlight=False)
+    for name in ("report.html", "model.onnx", "engine", "status.yaml"):
+        if (folder / name).exists():
+            console.print(f"{folder / name}", markup=False, highlight=False, soft_wrap=True)
+    return COMPLETE

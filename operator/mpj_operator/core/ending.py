@@ -1,0 +1,180 @@
+"""The end of a job: the final measurement, the report, and the verdict on the whole."""
+
+from mpj_operator.api.status import BestStatus, UnitStatus
+from mpj_operator.core import conditions as c
+from mpj_operator.core import units as u
+from mpj_operator.core.judge import best
+from mpj_operator.core.world import World
+from mpj_runner.contract.messages import Request
+from mpj_runner.contract.report import Best, Environment, Objective, ReportJob, ReportParams
+from mpj_runner.contract.result import Result
+from mpj_runner.contract.steps import Precision
+
+FINALISTS = 3
+"""Accepted candidates that the final measurement compares."""
+
+
+def final_request(world: World) -> tuple[Request, ...] | None:
+    """Return the final measurement's request once every candidate and the search are over."""
+    judged = [unit.name for unit in world.candidates()]
+    if not world.over([u.REFERENCE, u.BASELINE, *judged]) or not _search_over(world):
+        return None
+    if world.state(u.BASELINE) != "Succeeded" or world.state(u.REFERENCE) != "Succeeded":
+        return None
+    if judged and all(world.results[name].state == "Failed" for name in judged):
+        return None
+    return world.requests.final(_engines(world))
+
+
+def report_request(world: World) -> tuple[Request, ...] | None:
+    """Return the report's request once the final measurement is there."""
+    if world.state(u.FINAL) != "Succeeded":
+        return None
+    reference, baseline = world.results.get(u.REFERENCE), world.results.get(u.BASELINE)
+    winner = _best(world)
+    if reference is None or baseline is None or winner is None:
+        return None
+    job, runtime = world.seen.job, world.status.runtime
+    spec = job.spec
+    params = ReportParams(
+        job=ReportJob(
+            name=job.metadata.name,
+            namespace=job.metadata.namespace,
+            uid=job.metadata.uid,
+            spec_sha256=spec.sha256(),
+        ),
+        environment=Environment(
+            backend=spec.target.backend,
+            hardware=runtime.gpu_product if runtime else None,
+            image=runtime.image if runtime else None,
+            runner_version=runtime.runner_version if runtime else None,
+        ),
+        objective=Objective(
+            metric=spec.objective.metric,
+            max_accuracy_drop=spec.objective.max_accuracy_drop,
+            drop_type=spec.objective.drop_type,
+            min_speedup=spec.objective.min_speedup,
+            baseline_precision=spec.baseline_precision,
+        ),
+        reference=reference,
+        baseline=baseline,
+        candidates=tuple(world.results[unit.name] for unit in world.candidates()),
+        best=winner,
+        deadline_exceeded=_late(world),
+    )
+    return world.requests.report(params)
+
+
+def end(world: World, stamp: c.Stamp) -> bool:
+    """Give the job its verdict when it has one; tell whether it has ended."""
+    if failure := _failure(world):
+        reason, message = failure
+        conditions = c.failed(world.status.conditions, reason, message, stamp)
+    elif world.state(u.REPORT) == "Succeeded" and (winner := _best(world)) is not None:
+        result = world.results[winner.name]
+        reason = "DeadlineExceeded" if _late(world) else _reason(world, winner)
+        conditions = c.complete(
+            world.status.conditions, reason, f"{winner.name}: {winner.reason}", stamp
+        )
+        world.status = world.status.model_copy(update={"best": BestStatus.of(winner, result)})
+    else:
+        return False
+    world.status = world.status.model_copy(
+        update={"conditions": conditions, "completion_time": stamp.now}
+    )
+    return True
+
+
+def _failure(world: World) -> tuple[str, str] | None:
+    """Return why the job has no answer, or None."""
+    for name, reason in (
+        (u.PREPARE, "PrepareFailed"),
+        (u.REFERENCE, "ReferenceFailed"),
+        (u.BASELINE, "BaselineFailed"),
+        (u.FINAL, "FinalFailed"),
+        (u.REPORT, "ReportFailed"),
+    ):
+        record = world.records.get(name)
+        if record is not None and record.state == "Failed":
+            late = record.reason == "DeadlineExceeded"
+            return "DeadlineExceeded" if late else reason, _words(record)
+    reference = world.results.get(u.REFERENCE)
+    if reference is not None and reference.state == "Failed":
+        words = "; ".join(reference.reasons)
+        fix = "check spec.model.preprocess, spec.model.decoder and spec.model.inputSize"
+        return "ReferenceUnusable", f"reference: {words}: {fix}"
+    judged = [world.results.get(unit.name) for unit in world.candidates()]
+    results = [result for result in judged if result is not None]
+    if results and len(results) == len(judged) and all(r.state == "Failed" for r in results):
+        if not _search_over(world):
+            return None
+        shown = "; ".join(f"{r.name}: {r.reasons[0]}" for r in results[:3] if r.reasons)
+        return ("DeadlineExceeded" if _late(world) else "AllCandidatesFailed"), shown
+    return None
+
+
+def _words(record: UnitStatus) -> str:
+    where = f"{record.name} ({record.step})" if record.step else record.name
+    return f"{where}: {record.message or record.reason or 'failed'}"
+
+
+def _reason(world: World, winner: Best) -> str:
+    if winner.name not in (u.REFERENCE, u.BASELINE):
+        return "WinnerFound"
+    states = {world.results[unit.name].state for unit in world.candidates()}
+    return "BaselineIsFastest" if "Accepted" in states else "NoCandidateAccepted"
+
+
+def _late(world: World) -> bool:
+    return any(record.reason == "DeadlineExceeded" for record in world.records.values())
+
+
+def _search_over(world: World) -> bool:
+    return world.seen.job.spec.search is None or bool(world.search and world.search.done)
+
+
+def _engines(world: World) -> list[tuple[str, Precision]]:
+    """Return what the final measurement compares: the baseline first, each engine once."""
+    engines: list[tuple[str, Precision]] = [(u.BASELINE, world.seen.job.spec.baseline_precision)]
+    if _engine(world.results[u.REFERENCE]) != _engine(world.results[u.BASELINE]):
+        engines.append((u.REFERENCE, "fp32"))
+    accepted = [
+        (unit, result)
+        for unit in world.candidates()
+        if (result := world.results[unit.name]).state == "Accepted" and result.speedup is not None
+    ]
+    accepted.sort(key=lambda pair: -(pair[1].speedup.value if pair[1].speedup else 0.0))
+    seen: set[str | None] = set()
+    for unit, result in accepted:
+        if _engine(result) in seen or len(seen) == FINALISTS:
+            continue
+        seen.add(_engine(result))
+        engines.append((unit.name, precision_of(world, unit)))
+    return engines
+
+
+def precision_of(world: World, unit: u.Unit) -> Precision:
+    """Return what a candidate's engine is built as."""
+    if unit.candidate is not None:
+        return unit.candidate.precision
+    return u.plain(world.seen.job.spec).format
+
+
+def _engine(result: Result) -> str | None:
+    artifacts = result.artifacts
+    return artifacts.engine.sha256 if artifacts is not None and artifacts.engine else None
+
+
+def _best(world: World) -> Best | None:
+    limit = world.limits()
+    reference, baseline = world.results.get(u.REFERENCE), world.results.get(u.BASELINE)
+    if limit is None or reference is None or baseline is None:
+        return None
+    candidates = [world.results[unit.name] for unit in world.candidates()]
+    # Only the final measurement fills in speedup_vs_reference.
+    speeds = {
+        result.name: result.speedup.value
+        for result in (reference, baseline, *candidates)
+        if result.speedup is not None and result.speedup_vs_reference is not None
+    }
+    return best(reference, baseline, candidates, limit, speeds)

@@ -1,0 +1,119 @@
+"""From a unit's record and its child to its next record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from mpj_operator.api.status import ManifestReference, UnitStatus
+from mpj_operator.core.failure import UnitView, view
+from mpj_operator.core.observed import ChildSeen
+from mpj_operator.core.units import Unit
+from mpj_runner.contract.messages import Termination
+
+MAX_LOST = 3
+"""Results of one unit that may get lost before it is given up."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A unit's next record, and what came with it."""
+
+    record: UnitStatus
+    termination: Termination | None = None
+    """Last words of a unit that succeeded just now."""
+    stop: str | None = None
+    """Name of a child that still runs but must not."""
+
+
+def is_over(record: UnitStatus) -> bool:
+    """Tell whether a unit has its end."""
+    return record.state in ("Succeeded", "Failed")
+
+
+def is_active(record: UnitStatus) -> bool:
+    """Tell whether a unit has a child that is not finished."""
+    return record.job_name is not None and not is_over(record)
+
+
+def advance(unit: Unit, record: UnitStatus | None, children: Iterable[ChildSeen]) -> Change:
+    """Return what the unit's children make of its record.
+
+    A child that is being deleted, or that is of an older attempt, is no longer the unit's.
+    """
+    old = record or UnitStatus(name=unit.name)
+    if is_over(old):
+        return Change(old)
+    mine = [
+        child
+        for child in children
+        if child.unit == unit.name and child.owned and child.attempt >= old.attempt
+    ]
+    live = [child for child in mine if not child.deleting]
+    if not live:
+        if old.job_name is None and not mine:
+            return Change(old)
+        return Change(_again(old, "its Job was deleted", last=_newest(mine)))
+    child = max(live, key=lambda c: c.attempt)
+    old = old.model_copy(update={"attempt": child.attempt, "job_name": child.name})
+    seen = view(child, memory_field=f"spec.resources.{'gpu' if unit.gpu else 'cpu'}.limits.memory")
+    if seen.state == "Lost":
+        return Change(_again(old, seen.message, last=child.attempt))
+    new = old.model_copy(update=_fields(old, seen, child))
+    return Change(new, seen.termination, child.name if seen.stop else None)
+
+
+def released(record: UnitStatus) -> UnitStatus:
+    """Return the record of a unit whose child is deleted on purpose: to be made again."""
+    if record.job_name is None:
+        return record
+    return UnitStatus(name=record.name, attempt=record.attempt + 1, lost=record.lost)
+
+
+def ended(record: UnitStatus, reason: str, message: str, now: datetime) -> UnitStatus:
+    """Return the record of a unit that the plan gives up."""
+    return record.model_copy(
+        update={
+            "state": "Failed",
+            "reason": reason,
+            "message": message[:1024],
+            "completion_time": now,
+        }
+    )
+
+
+def _again(record: UnitStatus, why: str, *, last: int) -> UnitStatus:
+    lost = record.lost + 1
+    if lost > MAX_LOST:
+        message = f"its result was lost {lost} times; last: {why}"
+        return record.model_copy(
+            update={"state": "Failed", "reason": "ResultLost", "message": message, "lost": lost}
+        )
+    return UnitStatus(
+        name=record.name,
+        attempt=max(record.attempt, last) + 1,
+        lost=lost,
+        reason="ResultLost",
+        message=why,
+    )
+
+
+def _newest(children: Iterable[ChildSeen]) -> int:
+    return max((child.attempt for child in children), default=0)
+
+
+def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen) -> dict[str, object]:
+    scheduled = [pod.scheduled for pod in child.pods if pod.scheduled is not None]
+    start = old.start_time or min(scheduled, default=None)
+    fields: dict[str, object] = {
+        "state": seen.state,
+        "step": seen.step,
+        "reason": seen.reason or None,
+        "message": seen.message[:1024] or None,
+        "start_time": start,
+    }
+    if seen.state in ("Succeeded", "Failed"):
+        fields["completion_time"] = child.finished
+    if seen.termination is not None and seen.termination.manifest is not None:
+        fields["manifest"] = ManifestReference(sha256=seen.termination.manifest.sha256)
+        fields["step"] = None
+    return fields

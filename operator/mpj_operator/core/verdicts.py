@@ -1,0 +1,156 @@
+"""Verdicts of a pass: units' last words become results, results become verdicts and trials."""
+
+from mpj_operator.api.status import ReportFiles, Runtime, SearchStatus, TrialStatus
+from mpj_operator.core import results as r
+from mpj_operator.core import units as u
+from mpj_operator.core.judge import drop_allowed, judge
+from mpj_operator.core.requests import scoring_container
+from mpj_operator.core.search import Trial, ask
+from mpj_operator.core.world import World
+from mpj_runner.contract.messages import Termination
+from mpj_runner.contract.result import Artifacts, Result
+from mpj_runner.contract.steps import BenchmarkOutcome
+
+
+def absorb(world: World, unit: u.Unit, words: Termination) -> None:
+    """Take in the last words of a unit that has just succeeded."""
+    if unit.kind == "prepare":
+        metadata = r.shown_artifact(words, "export", "metadata", world.store)
+        artifacts = Artifacts(metadata=metadata)
+        world.results[u.REFERENCE] = Result(name=u.REFERENCE, artifacts=artifacts)
+    elif unit.kind == "score":
+        _found_layers(world, words)
+    elif unit.kind in ("reference", "baseline", "candidate"):
+        _measure(world, unit, words)
+    elif unit.kind == "final":
+        _decide(world, words)
+    elif unit.kind == "report":
+        files = ReportFiles(
+            json_file=r.shown_artifact(words, "report", "json", world.store),
+            html=r.shown_artifact(words, "report", "html", world.store),
+        )
+        world.status = world.status.model_copy(update={"report": files})
+
+
+def rejudge(world: World) -> None:
+    """Judge every measured candidate by the objective as it is now."""
+    limit = world.limits()
+    if limit is None:
+        return
+    for unit in world.candidates():
+        result = world.results.get(unit.name)
+        if result is not None and result.state in ("Accepted", "Rejected"):
+            world.results[unit.name] = judge(result, limit, quantized=_quantized(unit, result))
+
+
+def propose(world: World) -> None:
+    """Ask the search for its next trial, once the last one is judged."""
+    spec, search = world.seen.job.spec.search, world.search
+    if spec is None or (search is not None and search.done and not _grown(world)):
+        return
+    if world.state(u.SCORE) == "Failed" or world.state(u.CALIBRATE) == "Failed":
+        world.search = SearchStatus(layers=0, done=True)
+        return
+    if search is None or world.limits() is None or world.state(u.BASELINE) != "Succeeded":
+        return
+    trials = [_told(world, trial) for trial in search.trials]
+    kept = ask(search.layers, trials, spec.max_trials)
+    if kept is not None:
+        trial = TrialStatus(name=u.trial_name(len(trials) + 1), kept=kept)
+        world.search = search.model_copy(update={"trials": (*search.trials, trial), "done": False})
+        world.graph = u.graph(world.seen.job.spec, {t.name: t.kept for t in world.search.trials})
+    elif not any(trial.verdict == "running" for trial in trials):
+        world.search = search.model_copy(update={"done": True})
+
+
+def _grown(world: World) -> bool:
+    """Tell whether maxTrials has grown beyond what a finished search has used."""
+    spec, search = world.seen.job.spec.search, world.search
+    if spec is None or search is None or not search.layers:
+        return False
+    trials = [_told(world, trial) for trial in search.trials]
+    return ask(search.layers, trials, spec.max_trials) is not None
+
+
+def _told(world: World, trial: TrialStatus) -> Trial:
+    result, limit = world.results.get(trial.name), world.limits()
+    if result is None or limit is None or result.state in ("Pending", "Running"):
+        return Trial(trial.kept, "running")
+    if result.state == "Failed":
+        return Trial(trial.kept, "failed")
+    accurate = result.map_drop is not None and drop_allowed(result.map_drop, limit)
+    return Trial(trial.kept, "accurate" if accurate else "inaccurate")
+
+
+def _found_layers(world: World, words: Termination) -> None:
+    spec = world.seen.job.spec
+    if spec.search is None:
+        return
+    container = scoring_container("score", u.search_scoring(spec))
+    layers = r.scored_layers(words, container)
+    trials = world.search.trials if world.search is not None else ()
+    world.search = SearchStatus(layers=layers, trials=trials)
+
+
+def _measure(world: World, unit: u.Unit, words: Termination) -> None:
+    reference = world.results.get(u.REFERENCE)
+    metadata = Artifacts(
+        metadata=reference.artifacts.metadata if reference and reference.artifacts else None
+    )
+    empty = Result(name=unit.name, artifacts=metadata)
+    same = unit.kind == "reference" or (
+        unit.kind == "baseline" and world.seen.job.spec.baseline_precision == "fp32"
+    )
+    result, against = r.measured(empty, words, world.store, is_reference=same)
+    _pin_hardware(world, words)
+    if unit.kind == "candidate":
+        limit = world.limits()
+        if limit is None:
+            raise ValueError(f"{unit.name} was measured before the reference")
+        quantized = _quantized(unit, result)
+        result = judge(result, limit, quantized=quantized, known=against)
+    else:
+        odd = r.suspicion(words)
+        reasons = (*against, *((odd,) if odd else ()))
+        unusable = unit.kind == "reference" and result.map_drop is None
+        result = result.model_copy(
+            update={"state": "Failed" if unusable else "Accepted", "reasons": reasons}
+        )
+    world.results[unit.name] = result
+
+
+def _decide(world: World, words: Termination) -> None:
+    """Put the final measurement's figures into the results that it measured, and judge again."""
+    timing, limit = r.outcome(words, "benchmark", BenchmarkOutcome), world.limits()
+    if timing is None or limit is None:
+        return
+    _pin_hardware(world, words)
+    speeds = {engine.name: engine.speedup.value for engine in timing.engines}
+    reference = speeds.get(u.REFERENCE, 1.0)  # not measured where it is the baseline's own engine
+    against = (f"latency is unreliable: {timing.unreliable}",) if timing.unreliable else ()
+    for engine in timing.engines:
+        result = world.results[engine.name].model_copy(
+            update={
+                **r.timed(engine, reliable=timing.unreliable is None),
+                "speedup_vs_reference": round(engine.speedup.value / reference, 4),
+            }
+        )
+        unit = world.graph[engine.name]
+        if unit.kind == "candidate":
+            quantized = _quantized(unit, result)
+            result = judge(result, limit, quantized=quantized, known=against)
+        world.results[engine.name] = result
+
+
+def _pin_hardware(world: World, words: Termination) -> None:
+    timing = r.outcome(words, "benchmark", BenchmarkOutcome)
+    runtime = world.status.runtime or Runtime()
+    if timing is not None and runtime.gpu_product is None:
+        runtime = runtime.model_copy(update={"gpu_product": timing.hardware})
+        world.status = world.status.model_copy(update={"runtime": runtime})
+
+
+def _quantized(unit: u.Unit, result: Result) -> bool:
+    """Tell whether the engine must beat the baseline: by what was asked, or by what it holds."""
+    asked = unit.candidate is None or unit.candidate.kind in ("ptq", "autoQuantize")
+    return asked or (result.layers is not None and result.layers.quantized > 0)
