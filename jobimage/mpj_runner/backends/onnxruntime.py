@@ -1,0 +1,277 @@
+"""ONNX Runtime: its CUDA provider where a GPU is visible, its processor kernels elsewhere."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Final, Self
+
+import numpy as np
+import onnx
+
+from mpj_runner.backends import cuda
+from mpj_runner.backends.base import Array, Engine, RunOptions
+from mpj_runner.backends.cpus import default_threads
+from mpj_runner.backends.hardware import cpu, gpu, int8_is_safe
+from mpj_runner.backends.info import EngineInfo, package_version, read_info, write_info
+from mpj_runner.backends.layers import PRODUCTS, layer
+from mpj_runner.backends.stderr import captured_stderr
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.files import EngineLayer, EngineLayers
+from mpj_runner.contract.steps import BuildParams
+from mpj_runner.graph.legalize import is_wide
+
+log = logging.getLogger(__name__)
+
+_MODEL: Final = "model.onnx"
+_CUDA: Final = "CUDAExecutionProvider"
+_ERRORS_ONLY: Final = 3
+_WORDS: Final = 500
+
+
+class OnnxRuntime:
+    """Build an optimised ONNX file and run it.
+
+    The file holds what ONNX Runtime's portable optimisations make of the graph (its level
+    "extended"). What depends on one processor, its memory layout, is added by every load: a file
+    with that inside would run wrongly, or not at all, on another processor.
+    """
+
+    def build(self, onnx: Path, params: BuildParams, folder: Path) -> EngineLayers:
+        """Optimise the graph, and read back what the loaded engine runs in which type."""
+        ort = _onnxruntime()
+        options = RunOptions(params.precision, params.threads)
+        settings = _settings(options, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+        settings.optimized_model_filepath = str(folder / _MODEL)
+        _session(onnx, settings, options)
+        device = "cuda" if cuda.device_count() else "cpu"
+        write_info(
+            EngineInfo(
+                backend="onnxruntime",
+                package=package_version("onnxruntime-gpu"),
+                hardware=self.hardware(),
+                precision=params.precision,
+                device=device,
+                needs_vnni=device == "cpu" and _is_wide(onnx),
+            ),
+            folder,
+        )
+        return EngineLayers(layers=tuple(_read_back(folder, options)))
+
+    def load(self, folder: Path, options: RunOptions) -> Engine:
+        """Open a session on the file that ``build`` wrote."""
+        info = read_info(folder, "onnxruntime")
+        device = "cuda" if cuda.device_count() else "cpu"
+        if info.device != device:
+            raise UserError(
+                f"spec.target.backend: this engine was built for onnxruntime on {info.device}, "
+                f"but here it would run on {device}: give all units the same resources "
+                "(spec.resources.gpu)"
+            )
+        if info.needs_vnni and not int8_is_safe():
+            raise UserError(
+                f"spec.target.backend: this engine has 8-bit weights, built on {info.hardware}; "
+                f"they saturate on {self.hardware()}, which has no VNNI or AMX: use one kind of "
+                "node (spec.podOverrides.nodeSelector), or build the engine here"
+            )
+        ort = _onnxruntime()
+        settings = _settings(options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+        session = _session(folder / _MODEL, settings, options)
+        return _CudaEngine(session, folder, options) if device == "cuda" else _Engine(session)
+
+    def hardware(self) -> str:
+        """Return the GPU where one is visible, else the processor with its instruction sets."""
+        return (gpu() if cuda.device_count() else None) or cpu()
+
+
+class _Engine:
+    """A session on the processor."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 - ONNX Runtime has no type stubs
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._output = session.get_outputs()[0].name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        del self._session
+
+    def infer(self, batch: Array) -> Array:
+        """Run one batch."""
+        return np.asarray(self._session.run([self._output], {self._input: batch})[0], np.float32)
+
+    def stepper(self, batch: Array) -> Callable[[], float]:
+        """Bind input and output, and return a function that times one call."""
+        ort = _onnxruntime()
+        binding = self._session.io_binding()
+        source = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(batch))
+        target = ort.OrtValue.ortvalue_from_numpy(self.infer(batch))
+        binding.bind_ortvalue_input(self._input, source)
+        binding.bind_ortvalue_output(self._output, target)
+
+        def step() -> float:
+            start = perf_counter_ns()
+            self._session.run_with_iobinding(binding)
+            return (perf_counter_ns() - start) / 1e6
+
+        return step
+
+
+class _CudaEngine(_Engine):
+    """A session on a GPU; its stepper replays a CUDA graph."""
+
+    def __init__(self, session: Any, folder: Path, options: RunOptions) -> None:  # noqa: ANN401
+        super().__init__(session)
+        self._folder, self._options = folder, options
+
+    def stepper(self, batch: Array) -> Callable[[], float]:
+        """Time transfer in, graph replay and transfer out on one stream."""
+        ort = _onnxruntime()
+        stream = cuda.Stream()
+        settings = _settings(self._options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+        graphed = {"enable_cuda_graph": "1", "user_compute_stream": str(int(stream.handle))}
+        session = _session(self._folder / _MODEL, settings, self._options, graphed)
+        source, target = cuda.Pinned(batch.shape), cuda.Pinned(self.infer(batch).shape)
+        source.array[...] = batch
+        binding = session.io_binding()
+        for bind, name, memory in (
+            (binding.bind_input, self._input, source),
+            (binding.bind_output, self._output, target),
+        ):
+            bind(name, "cuda", 0, np.float32, list(memory.array.shape), memory.device)
+
+        def work() -> None:
+            source.to_device(stream)
+            session.run_with_iobinding(binding)
+            target.to_host(stream)
+
+        work()  # the first run captures the graph; all later ones replay it
+        stream.synchronize()
+        return lambda: stream.time(work)
+
+
+def _onnxruntime() -> Any:  # noqa: ANN401 - ONNX Runtime has no type stubs
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(
+            "spec.target.backend: onnxruntime is not installed in this environment: install "
+            "mixedprecision-operator[runner]"
+        ) from error
+    return onnxruntime
+
+
+def _settings(options: RunOptions, level: Any) -> Any:  # noqa: ANN401 - no type stubs
+    settings = _onnxruntime().SessionOptions()
+    settings.graph_optimization_level = level
+    settings.intra_op_num_threads = options.threads or default_threads()
+    settings.log_severity_level = _ERRORS_ONLY
+    return settings
+
+
+def _session(
+    path: Path,
+    settings: Any,  # noqa: ANN401 - no type stubs
+    options: RunOptions,
+    extra: dict[str, str] | None = None,
+) -> Any:  # noqa: ANN401 - no type stubs
+    """Open a session on the GPU if one is visible, else on the processor; never by fall-back."""
+    ort = _onnxruntime()
+    providers: list[Any] = ["CPUExecutionProvider"]
+    wants_cuda = cuda.device_count() > 0
+    if wants_cuda:
+        ort.preload_dlls()
+        providers.insert(0, (_CUDA, {**_cuda_options(options), **(extra or {})}))
+    with captured_stderr() as words:
+        try:
+            session = ort.InferenceSession(str(path), settings, providers=providers)
+        except _errors() as error:
+            raise UserError(
+                f"spec.target.backend: onnxruntime cannot run this graph; its words: "
+                f"{str(error)[:_WORDS]}"
+            ) from error
+    if wants_cuda and _CUDA not in session.get_providers():
+        raise UserError(
+            "spec.target.backend: a GPU is visible, but onnxruntime fell back to the processor; "
+            f"its reason: {words()[-_WORDS:] or 'none given'}. Install the CUDA libraries that it "
+            "names, or hide the GPU (CUDA_VISIBLE_DEVICES=) to measure the processor"
+        )
+    return session
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what a session's constructor raises for a graph or machine that it cannot serve."""
+    state = _onnxruntime().capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented")
+    return (
+        *(getattr(state, name) for name in (*names, "RuntimeException", "EPFail")),
+        RuntimeError,
+    )
+
+
+def _cuda_options(options: RunOptions) -> dict[str, str]:
+    """Return provider options by precision.
+
+    TF32 is on by default and no FP32; but without it cuDNN finds no tensor cores for FP16 either.
+    Channels last is faster for FP16 graphs and refused for Q/DQ graphs.
+    """
+    return {
+        "use_tf32": "0" if options.precision == "fp32" else "1",
+        "prefer_nhwc": "1" if options.precision in ("fp16", "bf16") else "0",
+    }
+
+
+def _read_back(folder: Path, options: RunOptions) -> Iterator[EngineLayer]:
+    """Yield the layers of the graph as a load optimises it for this machine."""
+    with tempfile.TemporaryDirectory() as place:
+        level = _onnxruntime().GraphOptimizationLevel.ORT_ENABLE_ALL
+        settings = _settings(options, level)
+        settings.optimized_model_filepath = str(Path(place) / _MODEL)
+        _session(folder / _MODEL, settings, options)
+        graph = onnx.load(settings.optimized_model_filepath).graph
+    types = _tensor_types(graph)
+    for node in graph.node:
+        if node.op_type != "Constant":
+            yield layer(node.name, node.op_type, _precision(node, types))
+
+
+def _precision(node: onnx.NodeProto, types: dict[str, str]) -> str:
+    """Return the type that a node computes in: of its weights, else of the first known input."""
+    order = (*node.input[1:2], *node.input) if node.op_type in PRODUCTS else node.input
+    if node.op_type.startswith("Q"):
+        order = node.input[:1]  # QLinear operators: data, scale, zero point, weights, …
+    return next((types[name] for name in order if name in types), "float32")
+
+
+def _tensor_types(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return what is known of the graph's tensor types, in NumPy's words."""
+
+    def word(element_type: int) -> str:
+        name: str = onnx.TensorProto.DataType.Name(element_type).lower()
+        return {"float": "float32"}.get(name, name)
+
+    types = {tensor.name: word(tensor.data_type) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = word(value.type.tensor_type.elem_type)
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear":
+            types[node.output[0]] = types.get(node.input[2], "uint8") if node.input[2:] else "uint8"
+        elif node.op_type == "Cast":
+            to = next(a.i for a in node.attribute if a.name == "to")
+            types[node.output[0]] = word(to)
+        elif node.op_type.startswith("QLinear"):
+            types[node.output[0]] = types.get(node.input[0], "uint8")
+        elif node.op_type == "DequantizeLinear":
+            types[node.output[0]] = types.get(node.input[1], "float32")
+        else:
+            found = next((types[x] for x in node.input if x in types), "float32")
+            for name in node.output:
+                types.setdefault(name, found)
+    return types
+
+
+def _is_wide(path: Path) -> bool:
+    return is_wide(onnx.load(path))

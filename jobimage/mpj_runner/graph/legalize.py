@@ -1,0 +1,162 @@
+"""Make a graph that a backend runs fast and computes right, or say why it cannot.
+
+What each engine needs of Q/DQ pairs was measured (docs/adr/0011):
+
+- OpenVINO computes signed activations wrongly, without a word, and runs 8-bit convolutions with
+  int8 weights only.
+- OpenVINO and ONNX Runtime add pairs of uint8 x int8 products in saturating 16 bits on processors
+  without VNNI or AMX. OpenVINO then gets 7-bit weights; ONNX Runtime has kernels for unsigned
+  weights that widen first, and gets those.
+- TensorRT takes symmetric int8 only.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+import onnx
+
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.steps import BackendName
+from mpj_runner.graph import pairs as p
+
+_CPU: Final = frozenset({"openvino", "onnxruntime"})
+_STANDARD: Final = frozenset({"", "ai.onnx"})
+_DOMAINS: Final[dict[BackendName, frozenset[str]]] = {
+    "openvino": _STANDARD | {"com.microsoft", "org.openvinotoolkit"},
+    "onnxruntime": _STANDARD | {"ai.onnx.ml", "com.microsoft"},
+    "tensorrt": _STANDARD | {"trt"},
+    "tensorrt-rtx": _STANDARD | {"trt"},
+}
+_FP8: Final = frozenset(
+    {
+        onnx.TensorProto.FLOAT8E4M3FN,
+        onnx.TensorProto.FLOAT8E4M3FNUZ,
+        onnx.TensorProto.FLOAT8E5M2,
+        onnx.TensorProto.FLOAT8E5M2FNUZ,
+    }
+)
+
+
+def legalize(
+    model: onnx.ModelProto, backend: BackendName, *, vnni: bool, cuda: bool = False
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Return the graph as a backend needs it, and what was changed, in words.
+
+    Args:
+        model: a graph; not changed.
+        backend: what will run it.
+        vnni: the processor adds 8-bit products in 32 bits (``hardware.int8_is_safe``).
+        cuda: ONNX Runtime will run it on a GPU, where its processor's kernels do not matter.
+
+    Raises:
+        UserError: the backend cannot take this graph; see ``check``.
+    """
+    check(model, backend, cuda=cuda)
+    legal = onnx.ModelProto()
+    legal.CopyFrom(model)
+    pairs = p.Pairs(legal)
+    notes = []
+    for rewrite, note in _rewrites(backend, vnni=vnni, cuda=cuda):
+        count = rewrite(pairs)
+        if count:
+            notes.append(note.format(count))
+    p.sweep(pairs)
+    if backend == "openvino" and not vnni and is_wide(legal):
+        raise UserError(
+            "spec.candidates[].onnx: int8 weights with a zero point other than 0 saturate on this "
+            "processor (no VNNI or AMX) and cannot be narrowed: quantize weights symmetrically"
+        )
+    return legal, tuple(notes)
+
+
+def is_wide(model: onnx.ModelProto) -> bool:
+    """Tell whether int8 weights are so large that processors without VNNI or AMX saturate."""
+    limits = (values for _, values, _ in p.Pairs(model).weights() if values.dtype == np.int8)
+    return any(np.abs(values.astype(np.int16)).max(initial=0) > p.SAFE_WEIGHT for values in limits)
+
+
+Rewrite = Callable[[p.Pairs], int]
+
+
+def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple[Rewrite, str]]:
+    if backend not in _CPU:
+        yield lambda x: p.shift_activations(x, np.int8), "{} activations rewritten to int8 (exact)"
+        yield lambda x: p.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
+        return
+    if cuda:
+        return
+    yield lambda x: p.shift_activations(x, np.uint8), "{} activations rewritten to uint8 (exact)"
+    if backend == "onnxruntime":
+        yield p.fold_weights, "{} weights stored as bytes (exact)"
+        if not vnni:
+            yield (
+                lambda x: p.shift_weights(x, np.uint8),
+                "{} weights rewritten to uint8, since int8 saturates without VNNI or AMX (exact)",
+            )
+        return
+    if not vnni:
+        yield (
+            p.narrow_weights,
+            "{} weights narrowed to 7 bits, since this processor has no VNNI or AMX",
+        )
+        yield p.free_products, "{} products of two activations kept in float (no VNNI or AMX)"
+    yield p.fold_weights, "{} weights stored as bytes (exact)"
+    yield lambda x: p.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
+
+
+def check(model: onnx.ModelProto, backend: BackendName, *, cuda: bool = False) -> None:
+    """Refuse what a backend cannot take, before any time is spent on it.
+
+    Raises:
+        UserError: names the field of the spec, the node or input, and what to do.
+    """
+    _check_shapes(model)
+    _check_domains(model, backend)
+    types = set(_element_types(model.graph))
+    if backend in _CPU and types & _FP8:
+        raise UserError(
+            f"spec.candidates[].ptq.format: fp8 does not run on backend {backend}: use int8, or "
+            "spec.target.backend tensorrt or tensorrt-rtx"
+        )
+    if backend == "onnxruntime" and not cuda and onnx.TensorProto.BFLOAT16 in types:
+        raise UserError(
+            "spec.candidates[].autoCast.lowPrecisionType: ONNX Runtime has no bf16 convolutions on "
+            "a CPU: use fp16, or spec.target.backend openvino"
+        )
+
+
+def _check_shapes(model: onnx.ModelProto) -> None:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in constants and not all(d.dim_value > 0 for d in dims):
+            shape = ", ".join(d.dim_param or str(d.dim_value or "?") for d in dims)
+            raise UserError(
+                f"spec.model: input {value.name!r} of the ONNX graph has the dynamic shape "
+                f"({shape}): export it with a static batch, height and width"
+            )
+
+
+def _check_domains(model: onnx.ModelProto, backend: BackendName) -> None:
+    functions = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        if node.domain not in _DOMAINS[backend] and (node.domain, node.op_type) not in functions:
+            raise UserError(
+                f"spec.target.backend: {backend} has no operator {node.domain}::{node.op_type} "
+                f"(node {node.name!r}): export the model without it or choose another backend"
+            )
+
+
+def _element_types(graph: onnx.GraphProto) -> Iterator[int]:
+    """Yield the types of stored tensors and of what casts and quantizers write."""
+    for tensor in graph.initializer:
+        yield tensor.data_type
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t.data_type
+            elif attribute.name in ("to", "output_dtype"):
+                yield attribute.i
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _element_types(attribute.g)
