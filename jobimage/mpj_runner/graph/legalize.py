@@ -18,7 +18,8 @@ import onnx
 
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.steps import BackendName
-from mpj_runner.graph import pairs as p
+from mpj_runner.graph import rewrites
+from mpj_runner.graph.pairs import Pairs, sweep
 
 _CPU: Final = frozenset({"openvino", "onnxruntime"})
 _STANDARD: Final = frozenset({"", "ai.onnx"})
@@ -55,13 +56,13 @@ def legalize(
     check(model, backend, cuda=cuda)
     legal = onnx.ModelProto()
     legal.CopyFrom(model)
-    pairs = p.Pairs(legal)
+    pairs = Pairs(legal)
     notes = []
     for rewrite, note in _rewrites(backend, vnni=vnni, cuda=cuda):
         count = rewrite(pairs)
         if count:
             notes.append(note.format(count))
-    p.sweep(pairs)
+    sweep(pairs)
     if backend == "openvino" and not vnni and is_wide(legal):
         raise UserError(
             "spec.candidates[].onnx: int8 weights with a zero point other than 0 saturate on this "
@@ -72,37 +73,50 @@ def legalize(
 
 def is_wide(model: onnx.ModelProto) -> bool:
     """Tell whether int8 weights are so large that processors without VNNI or AMX saturate."""
-    limits = (values for _, values, _ in p.Pairs(model).weights() if values.dtype == np.int8)
-    return any(np.abs(values.astype(np.int16)).max(initial=0) > p.SAFE_WEIGHT for values in limits)
+    limits = (values for _, values, _ in Pairs(model).weights() if values.dtype == np.int8)
+    return any(
+        np.abs(values.astype(np.int16)).max(initial=0) > rewrites.SAFE_WEIGHT for values in limits
+    )
 
 
-Rewrite = Callable[[p.Pairs], int]
+Rewrite = Callable[[Pairs], int]
 
 
 def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple[Rewrite, str]]:
     if backend not in _CPU:
-        yield lambda x: p.shift_activations(x, np.int8), "{} activations rewritten to int8 (exact)"
-        yield lambda x: p.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
+        yield (
+            lambda x: rewrites.shift_activations(x, np.int8),
+            "{} activations rewritten to int8 (exact)",
+        )
+        yield lambda x: rewrites.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
         return
     if cuda:
         return
-    yield lambda x: p.shift_activations(x, np.uint8), "{} activations rewritten to uint8 (exact)"
+    yield (
+        lambda x: rewrites.shift_activations(x, np.uint8),
+        "{} activations rewritten to uint8 (exact)",
+    )
     if backend == "onnxruntime":
-        yield p.fold_weights, "{} weights stored as bytes (exact)"
+        yield rewrites.fold_weights, "{} weights stored as bytes (exact)"
         if not vnni:
             yield (
-                lambda x: p.shift_weights(x, np.uint8),
+                lambda x: rewrites.shift_weights(x, np.uint8),
                 "{} weights rewritten to uint8, since int8 saturates without VNNI or AMX (exact)",
             )
         return
     if not vnni:
         yield (
-            p.narrow_weights,
-            "{} weights narrowed to 7 bits, since this processor has no VNNI or AMX",
+            rewrites.narrow_weights,
+            "{} weights quantized to 7 bits (no VNNI or AMX here; not exact)",
         )
-        yield p.free_products, "{} products of two activations kept in float (no VNNI or AMX)"
-    yield p.fold_weights, "{} weights stored as bytes (exact)"
-    yield lambda x: p.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
+        yield (
+            rewrites.free_products,
+            "{} products of two activations kept in float (no VNNI or AMX here)",
+        )
+    yield rewrites.fold_weights, "{} weights stored as bytes (exact)"
+    yield lambda x: rewrites.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
+    if not vnni:
+        yield rewrites.halve_weights, "{} weights halved to 7 bits (no VNNI or AMX here; not exact)"
 
 
 def check(model: onnx.ModelProto, backend: BackendName, *, cuda: bool = False) -> None:
