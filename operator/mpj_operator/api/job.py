@@ -49,6 +49,13 @@ def _unsupported_formats(spec: "JobSpec") -> Iterable[str]:
         yield "search.format"
 
 
+def _unsupported_casts(spec: "JobSpec") -> Iterable[str]:
+    for index, candidate in enumerate(spec.candidates or ()):
+        cast = candidate.auto_cast
+        if spec.target.backend == "onnxruntime" and cast and cast.low_precision_type == "bf16":
+            yield f"candidates[{index}].autoCast.lowPrecisionType"
+
+
 def _colliding_names(spec: "JobSpec") -> Iterable[str]:
     listed = [c.name for c in spec.candidates or ()]
     if len(set(listed)) < len(listed):
@@ -159,6 +166,13 @@ class JobSpec(Ruled):
             field="search",
             cel=f"self.target.backend in {_FP8_BACKENDS} || !has(self.search) "
             "|| self.search.format != 'fp8'",
+        ),
+        Rule(
+            message="must be fp16: ONNX Runtime has no bf16 convolutions on CPUs",
+            field="candidates",
+            cel="self.target.backend != 'onnxruntime' || !has(self.candidates) "
+            "|| self.candidates.all(c, !has(c.autoCast) || c.autoCast.lowPrecisionType != 'bf16')",
+            broken=_unsupported_casts,
         ),
         Rule(
             message=f"must come to at most {MAX_EXPANDED} after effectiveBits are expanded",

@@ -1,0 +1,112 @@
+"""From text to a job: YAML's traps, several documents, local jobs."""
+
+import pytest
+import yaml
+
+from mpj_operator.api.load import load, parse, validate, validate_all
+from mpj_runner.contract.errors import UserError
+
+
+def test_a_file_gives_its_job(job):
+    got = load(yaml.safe_dump(job()))
+    assert got.metadata.name == "yolo11n"
+    assert got.spec.validation.score_threshold == 0.001
+    assert parse(got.to_json())[0] == got
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("", "the file holds no document", id="empty"),
+        pytest.param("---\n# nothing\n", "the file holds no document", id="comment only"),
+        pytest.param(
+            "spec:\n\tmodel: x\n",
+            "line 2, column 1: while scanning for the next token, found character '\\t' that "
+            "cannot start any token",
+            id="tab",
+        ),
+        pytest.param(
+            "kind: a\nspec:\n  model: 1\n  model: 2\n",
+            "line 4, column 3: model is given twice",
+            id="a key twice",
+        ),
+        pytest.param(
+            "- a\n",
+            "the document must be a mapping with apiVersion, kind and spec",
+            id="a list",
+        ),
+        pytest.param("a: 1\n---\nb: 1\n", "the file holds 2 documents: this command takes one job",
+                     id="two documents"),
+        pytest.param("kind: Job\n", "apiVersion: must be mixedprecision.dev/v1alpha1", id="kind"),
+        pytest.param("a: \x01", "not YAML: unacceptable character #x0001: special characters are "
+                     "not allowed\n  in \"<unicode string>\", position 3", id="control character"),
+    ],
+)  # fmt: skip
+def test_what_is_no_job_is_told_with_its_place(text, message):
+    got, problems = validate(text, local=False)
+    assert got is None
+    assert str(problems[0]) == message
+
+
+def test_binary_and_sets_have_no_place(job):
+    text = yaml.safe_dump(job()) + "status: {state: !!set {a, b}}\n"
+    _, (problem,) = validate(text, local=False)
+    assert str(problem) == "the document is not plain data: set values have no place in a resource"
+
+
+def test_documents_are_checked_one_by_one(job):
+    good, bad = yaml.safe_dump(job()), yaml.safe_dump(job({"spec.suspend": 3}))
+    first, empty_is_skipped, *rest = validate_all(f"{good}---\n---\n{bad}", local=False)
+    assert rest == []
+    assert (first[0].metadata.name, first[1]) == ("yolo11n", [])
+    assert empty_is_skipped[0] is None
+    assert [str(p) for p in empty_is_skipped[1]] == ["spec.suspend: must be true or false"]
+
+
+def test_loading_raises_all_problems_line_by_line(job):
+    text = yaml.safe_dump(job({"spec.suspend": 3, "spec.parallelism": 0}))
+    with pytest.raises(UserError) as raised:
+        load(text)
+    assert str(raised.value).splitlines() == [
+        "spec.parallelism: must be at least 1",
+        "spec.suspend: must be true or false",
+    ]
+
+
+@pytest.mark.parametrize("uri", ["model.pt", "./a/model.pt", "/abs/model.pt", "file:///a/model.pt"])
+def test_a_local_job_reads_files_and_needs_no_storage(job, uri):
+    text = yaml.safe_dump(job({"spec.model.uri": uri, "spec.storage": ...}))
+    got, problems = validate(text, local=True)
+    assert problems == []
+    assert got.spec.storage is None
+    _, problems = validate(text, local=False)
+    assert [p.field for p in problems] == ["spec.model.uri"]
+
+
+def test_a_local_job_is_held_to_the_same_rules(job):
+    _, problems = validate(yaml.safe_dump(job({"spec.model.uri": "https://a/b.pt"})), local=True)
+    assert [str(p) for p in problems] == [
+        "spec.model.uri: https:// is not supported: copy it to s3://bucket/key or pvc://claim/path"
+    ]
+
+
+def test_what_the_api_server_adds_is_understood(job):
+    document = job({
+        "metadata.uid": "6f1c9d9e", "metadata.generation": 3, "metadata.resourceVersion": "81",
+        "metadata.creationTimestamp": "2026-01-31T12:00:00Z",
+        "metadata.deletionTimestamp": "2026-01-31T12:00:01Z",
+        "metadata.managedFields": [{"manager": "kubectl"}], "metadata.finalizers": ["a/b"],
+        "metadata.labels": {"kueue.x-k8s.io/queue-name": "gpu"},
+    })  # fmt: skip
+    got, problems = parse(document)
+    assert problems == []
+    assert got.metadata.generation == 3
+    assert got.metadata.creation_timestamp.tzinfo is not None
+    assert got.metadata.to_json()["deletionTimestamp"] == "2026-01-31T12:00:01Z"
+
+
+def test_dates_without_quotes_stay_strings(job):
+    text = yaml.safe_dump(job()).replace(
+        "name: yolo11n", "name: yolo11n\n  annotations: {day: 2026-01-31}"
+    )
+    assert load(text).metadata.annotations == {"day": "2026-01-31"}
