@@ -154,8 +154,8 @@ def _average(metrics: Metrics) -> float | None:
 def _check_reference(metrics: Metrics, non_finite: int) -> None:
     if non_finite:
         raise UserError(
-            f"the FP32 reference answers NaN or infinity on {non_finite} of {metrics.images} images:"
-            " the model of spec.model.uri, or spec.model.preprocess, is broken"
+            f"the FP32 reference answers NaN or infinity on {non_finite} of {metrics.images} "
+            "images: the model of spec.model.uri, or spec.model.preprocess, is broken"
         )
     if not metrics.detections:
         raise UserError(
