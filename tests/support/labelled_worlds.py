@@ -4,12 +4,13 @@ import contextlib
 import io
 
 import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
 from mpj_runner.vision.detections import Boxes
 from mpj_runner.vision.matching import match
 from mpj_runner.vision.metrics import records
 from mpj_runner.vision.truth import Objects, Truth
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 
 def world(seed, images=25, classes=4, objects=5, dets=40, crowd=0.0, ties=False, absent=()):

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 from labelled_worlds import judged, repeated, stock, world
+
 from mpj_runner.vision.bootstrap import average, draw, paired_drop
 from mpj_runner.vision.matching import match
 from mpj_runner.vision.metrics import records

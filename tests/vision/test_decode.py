@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.model import InputSize, ModelMetadata, Preprocess
 from mpj_runner.vision.decode import Limits, check_output, decode, detect

@@ -5,6 +5,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+
 from mpj_runner.vision.images import CorruptImageError, decode_image, list_images
 
 RNG = np.random.default_rng(0)

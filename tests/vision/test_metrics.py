@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from labelled_worlds import coco_json, judged, stock, world
+
 from mpj_runner.vision.detections import NONE, Boxes, load, save
 from mpj_runner.vision.metrics import STATS, accumulate, summarize
 from mpj_runner.vision.truth import Objects, Truth, read_truth

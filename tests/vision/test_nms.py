@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mpj_runner.vision.detections import NONE, Boxes
 from mpj_runner.vision.nms import CLASS_SHIFT, suppress
 
@@ -69,7 +70,7 @@ def test_nothing_in_nothing_out():
 
 
 def test_a_chain_of_overlaps_is_settled_from_the_best_down():
-    # Each box overlaps its neighbours only: the first is kept, so the second goes, so the third stays.
+    # Each overlaps its neighbours only: the first is kept, the second goes, the third stays.
     left = np.arange(9, dtype=np.float32) * 5
     xyxy = np.stack([left, left * 0, left + 10, left * 0 + 10], 1)
     boxes = Boxes(xyxy, np.linspace(0.9, 0.1, 9, dtype=np.float32), np.zeros(9, np.int32))

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from mpj_runner.vision.prefetch import prefetched
 
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from mpj_runner.contract.model import InputSize, ModelMetadata, Preprocess
 from mpj_runner.vision.inputs import Preprocessor
 from mpj_runner.vision.resize import fit
