@@ -28,7 +28,8 @@ def session_of(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
     """Return a CPU session that computes each node as it is written.
 
     Graph optimizations are off, as in ModelOpt's own calibration: results agree bit for bit, and no
-    tensor is fused away. The memory arena is off, since each batch's outputs are freed at once.
+    tensor is fused away. The memory arena is off, since each batch's outputs are freed at once, and
+    idle threads sleep: spinning ones would starve the other sessions and the binning.
 
     Raises:
         UserError: ONNX Runtime cannot run the model.
@@ -37,6 +38,7 @@ def session_of(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_cpu_mem_arena = False
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(

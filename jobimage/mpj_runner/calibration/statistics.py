@@ -1,5 +1,6 @@
 """What is kept of the activations of a model on its calibration images."""
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class Statistics:
             UserError: the file is no statistics file of this version.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with path.open("rb") as file, zipfile.ZipFile(file), np.load(file) as data:
                 if int(data["version"]) != _VERSION:
                     raise UserError(f"{path.name} is of another version: run calibrate again")
                 names = [str(x) for x in data["names"]]
@@ -80,7 +81,7 @@ class Statistics:
                 counts = np.split(data["counts"], ends)
                 low, high = data["low"], data["high"]
                 images = int(data["images"])
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"{path.name} holds no statistics of calibrate: {error}") from error
         histograms = {}
         for name, where, many in zip(names, bins, counts, strict=False):
