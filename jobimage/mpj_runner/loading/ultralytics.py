@@ -34,18 +34,21 @@ def load_ultralytics(path: Path, input_size: InputSize | None) -> Network:
             f"spec.model.uri holds an Ultralytics model for the task {task!r}; only detection"
             " models (task detect) can be optimised"
         )
+    head = model.model[-1]
+    end_to_end = getattr(head, "one2one_cv2", None) is not None
+    if end_to_end:
+        head.end2end = True
+    head.export, head.format, head.dynamic = True, "onnx", False
     # float() first: checkpoints are saved in half precision. fuse() also merges re-parametrised
     # branches and drops the one-to-many head of end-to-end models.
     model = model.float().eval().fuse(verbose=False)  # type: ignore[operator]
-    head = list(model.model.children())[-1]
-    head.export, head.format, head.dynamic = True, "onnx", False
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     names = getattr(model, "names", None)
     return Network(
         module=model,
         classes=tuple(str(names[key]) for key in sorted(names)) if names else None,
-        decoder="EndToEnd" if getattr(head, "end2end", False) else "YOLO",
+        decoder="EndToEnd" if end_to_end else "YOLO",
         input_size=input_size or _trained_size(checkpoint),
         origin="the Ultralytics checkpoint",
     )

@@ -72,7 +72,7 @@ class GraphModule(nn.Module):
         self.nodes = nn.ModuleDict()
         self.layer_nodes: dict[str, str] = {}
         self._input = model.graph.input[0].name
-        constants, shapes = _constants(model), _shapes(model)
+        constants, shapes = _constants(model), shapes_of(model)
         self._calls = [
             self._add(f"n{index}", Node.of(node, constants, shapes))
             for index, node in enumerate(model.graph.node)
@@ -138,7 +138,7 @@ def _constants(model: ModelProto) -> dict[str, npt.NDArray[Any]]:
     return found
 
 
-def _shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the shapes that are static, by tensor name."""
     found = {}
     for value in (*model.graph.value_info, *model.graph.output):
