@@ -19,10 +19,16 @@ _TOP: Final = 26
 _BOTTOM: Final = 338
 _USUAL_WIDTH: Final = 820
 """Pixels that labels are spread for; the plot itself fits any width."""
-_LINE: Final = 15
+_LINE: Final = 14
 """Height of a label."""
-_ABOVE: Final = 11
-"""Pixels from a point up to the middle of its label."""
+_LETTER: Final = 7.0
+"""Width of a letter."""
+_MARK: Final = 6
+"""Half the size of a point."""
+_OFFSETS: Final = tuple(
+    (side, offset) for offset in (-12, 13, -26, 27, -40, 41, -54, 55) for side in (1, -1)
+)
+"""Where a label may stand: the side of its point, and pixels down to the label's middle."""
 _SHAPES: Final = {
     "Accepted": "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6Z",
     "Rejected": "M0-7L7 0L0 7L-7 0Z",
@@ -50,6 +56,25 @@ class _Scale:
         """Return pixels from the top."""
         share = (drop - self.gain) / (self.loss - self.gain)
         return round(_TOP + (_BOTTOM - _TOP) * min(max(share, 0.0), 1.0), 1)
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A label's or a point's place, in pixels at the usual width."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def covers(self, other: "_Box") -> bool:
+        """Say whether two boxes overlap."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+    def inside(self) -> bool:
+        """Say whether the box is within the plot."""
+        return self.left >= 0 and self.right <= _USUAL_WIDTH and self.bottom <= _BOTTOM
 
 
 def scatter(report: Report) -> Markup | None:
@@ -217,35 +242,36 @@ def _marker(point: Point, scale: _Scale, kind: str, best: bool) -> Markup:
 
 
 def _labels(ranked: Sequence[Point], scale: _Scale, best: str) -> list[Markup]:
-    """Name the points, moving a label up or down while it would cover an earlier one."""
-    taken: list[tuple[float, float, float]] = []
+    """Name the points, each beside its own and clear of other points and names."""
+    places = {p.name: (scale.x(p.speedup.value), scale.y(p.drop.value)) for p in ranked}
+    taken = [
+        _Box(_USUAL_WIDTH * x / 100 - _MARK, _USUAL_WIDTH * x / 100 + _MARK, y - _MARK, y + _MARK)
+        for x, y in places.values()
+    ]
     made = []
     for point in reversed(ranked):
-        x, y = scale.x(point.speedup.value), scale.y(point.drop.value)
+        x, y = places[point.name]
         name = point.name
         if point.drop.value > scale.loss:
             name += f" ({numbers.score(point.drop.value)})"
-        left = x > 82
-        width = 7.2 * len(name) + 16
-        start = x / 100 * _USUAL_WIDTH - (width if left else 0)
-        for lines in (0, -1.6, 1, -2.6, 2, -3.6, 3):  # above its bars; else higher, or below them
-            place = y - _ABOVE - lines * _LINE
-            if _TOP - 10 < place < _BOTTOM - 2 and not any(
-                abs(place - other) < _LINE and start < end and begin < start + width
-                for begin, end, other in taken
-            ):
+        beside = 13 if point.name == best else 9
+        width = _LETTER * len(name)
+        for side, offset in _OFFSETS:
+            start = _USUAL_WIDTH * x / 100 + side * beside - (width if side < 0 else 0)
+            box = _Box(start, start + width, y + offset - _LINE / 2, y + offset + _LINE / 2)
+            if box.inside() and not any(box.covers(other) for other in taken):
                 break
         else:
             continue  # No room: the table and the point's own title name it.
-        taken.append((start, start + width, place))
+        taken.append(box)
         made.append(
             tag(
                 "text",
                 name,
                 x=f"{x}%",
-                dx=(-1 if left else 1) * (13 if name == best else 9),
-                y=place + 4,
-                text_anchor="end" if left else "start",
+                dx=side * beside,
+                y=round(y + offset + 4, 1),
+                text_anchor="end" if side < 0 else "start",
                 class_="name best" if point.name == best else "name",
             )
         )
