@@ -1,22 +1,23 @@
 """Measure a built engine's accuracy on the validation snapshot."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from mpj_runner.backends import backend
-from mpj_runner.backends.base import Engine, RunOptions
+from mpj_runner.backends.base import RunOptions
+from mpj_runner.backends.cpu_reference import CpuReference
+from mpj_runner.backends.cpus import default_threads
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import Metrics
 from mpj_runner.contract.model import ModelMetadata
 from mpj_runner.contract.result import Interval
 from mpj_runner.contract.step import StepResult
-from mpj_runner.contract.steps import BuildParams, EvalOutcome, EvalParams
+from mpj_runner.contract.steps import EvalOutcome, EvalParams
 from mpj_runner.vision import detections
 from mpj_runner.vision.bootstrap import paired_drop
 from mpj_runner.vision.decode import Array, Limits, check_output, detect
@@ -28,8 +29,18 @@ from mpj_runner.vision.prefetch import prefetched
 from mpj_runner.vision.resize import Placement
 from mpj_runner.vision.truth import Objects, Truth, read_truth
 
+_READERS: Final = 8
+"""Threads that read images, at most: they feed one engine."""
 _AHEAD: Final = 16
 """Images, and outputs, that may wait between two stages."""
+
+
+class Model(Protocol):
+    """What can be evaluated: an ``Engine``, as far as accuracy needs one."""
+
+    def infer(self, batch: Array) -> Array:
+        """Run one batch (batch, 3, height, width); return the output as a fresh array."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,9 @@ def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResul
     if is_reference and params.cross_check_images:
         part = truth.first(params.cross_check_images)
         own = _average(_metrics(judged[: len(part)], part))
-        other = _average(_metrics(_on_cpu(inputs, work, part, metadata, limits), part))
+        reference = CpuReference(inputs["model"], params.threads)
+        there = evaluate(reference, inputs["images"], part, metadata, limits)
+        other = _average(_metrics(there, part))
     found, report = work / "detections.npz", work / "metrics.json"
     detections.save(found, truth.names, [one.found for one in judged])
     report.write_text(json.dumps(metrics.to_json(numbers=True)), encoding="utf-8")
@@ -87,15 +100,15 @@ def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResul
 
 
 def evaluate(
-    engine: Engine, images: Path, truth: Truth, metadata: ModelMetadata, limits: Limits
+    model: Model, images: Path, truth: Truth, metadata: ModelMetadata, limits: Limits
 ) -> list[Judged]:
-    """Run an engine over the images of a data set and judge what it finds.
+    """Run a model over the images of a data set and judge what it finds.
 
     Three stages overlap: threads decode and resize the next images while this thread runs the
-    engine and another one decodes, suppresses and matches what came out of it.
+    model and another one decodes, suppresses and matches what came out of it.
 
     Args:
-        engine: loaded.
+        model: a loaded engine.
         images: folder of the files that ``truth`` names.
         truth: labelled objects.
         metadata: of the model.
@@ -108,7 +121,7 @@ def evaluate(
         UserError: an output does not fit the decoder, or an image cannot be read.
     """
     batch = metadata.batch_size
-    workers = min(cores(), 8)
+    workers = min(default_threads(), _READERS)
     paths = [images / name for name in truth.names]
     prepare = Preprocessor(metadata).prepare
 
@@ -122,7 +135,7 @@ def evaluate(
         for start in range(0, len(paths), batch):
             some = [next(prepared) for _ in range(min(batch, len(paths) - start))]
             filled = some + some[-1:] * (batch - len(some))
-            output = engine.infer(np.stack([one.tensor for one in filled]))
+            output = model.infer(np.stack([one.tensor for one in filled]))
             check_output(output, metadata)
             for index, one in enumerate(some):
                 yield output[index], one.placement, truth.objects[start + index]
@@ -133,11 +146,6 @@ def evaluate(
         prefetched(judge, outputs(prepared), workers=1, ahead=ahead) as judged,
     ):
         return list(judged)
-
-
-def cores() -> int:
-    """Return the processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _metrics(judged: Sequence[Judged], truth: Truth) -> Metrics:
@@ -175,18 +183,5 @@ def _drop(params: EvalParams, reference: Path, judged: Sequence[Judged], truth: 
         records([one.matches for one in judged], truth),
         params.metric,
         params.resamples,
-        workers=cores(),
+        workers=default_threads(),
     )
-
-
-def _on_cpu(
-    inputs: Mapping[str, Path], work: Path, truth: Truth, metadata: ModelMetadata, limits: Limits
-) -> list[Judged]:
-    """Evaluate the FP32 graph with ONNX Runtime on the CPU."""
-    folder = work / "cross-check"
-    folder.mkdir()
-    runtime = backend("onnxruntime")
-    params = BuildParams(backend="onnxruntime", precision="fp32", batch_size=metadata.batch_size)
-    runtime.build(inputs["model"], params, folder)
-    with runtime.load(folder, RunOptions("fp32")) as engine:
-        return evaluate(engine, inputs["images"], truth, metadata, limits)

@@ -115,15 +115,15 @@ class Place:
 
 
 def images_below(folder: Path) -> dict[str, Path]:
-    """Return the image files below a folder by relative POSIX path, sorted; links are followed."""
+    """Return the image files below a folder by relative POSIX path, sorted.
+
+    Links to folders are followed, except those that lead back up.
+    """
     found: dict[str, Path] = {}
-    seen: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
+        real = Path(here).resolve()
+        upwards = {real, *real.parents}
+        folders[:] = [name for name in folders if Path(here, name).resolve() not in upwards]
         paths = (Path(here, name) for name in files)
         found |= {p.relative_to(folder).as_posix(): p for p in paths if is_image(p)}
     return dict(sorted(found.items()))
