@@ -32,7 +32,7 @@ def collect(
         input_name: the graph's input.
         batch_size: the graph's static batch. A last batch that is not full is filled up with its
             last image, and the padding is left out of the statistics.
-        threads: of ONNX Runtime; 0: as many as there are cores.
+        threads: of ONNX Runtime; 0: its own choice, which ModelOpt's calibration takes too.
         per_node: hold the activations of one node at a time. Slower, less memory, same statistics.
 
     Raises:

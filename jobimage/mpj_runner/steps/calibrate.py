@@ -1,10 +1,12 @@
 """Collect activation statistics in one pass over the calibration images."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
+from mpj_runner.backends.cpus import default_threads
 from mpj_runner.calibration.collect import collect
 from mpj_runner.contract.model import ModelMetadata
 from mpj_runner.contract.step import StepResult
@@ -26,9 +28,20 @@ def run(params: CalibrateParams, inputs: Mapping[str, Path], work: Path) -> Step
         images,
         input_name=metadata.input_name,
         batch_size=metadata.batch_size,
+        threads=_threads(),
         per_node=params.calibrate_per_node,
     )
     path = work / "statistics.npz"
     statistics.save(path)
     outcome = CalibrateOutcome(images=statistics.images, tensors=len(statistics.tensors))
     return StepResult(files={"statistics": path}, outcome=outcome)
+
+
+def _threads() -> int:
+    """Return the threads of ONNX Runtime: its own choice unless the CPU limit is below the machine.
+
+    ModelOpt's calibration takes the runtime's choice too. The number decides how a convolution is
+    cut up and so the last bit of its sums: with the same number, ranges are the same to the bit.
+    """
+    limit = default_threads()
+    return limit if limit < (os.cpu_count() or 1) else 0

@@ -42,7 +42,7 @@ def run(params: PtqParams, inputs: Mapping[str, Path], work: Path) -> StepResult
     exclusions = exclusions_of(params, view, inputs)
     _check_op_types_to_quantize(params, view)
     ranges = Ranges(
-        Statistics.load(inputs["statistics"]),
+        _statistics_of(view, inputs["statistics"]),
         params.calibration_method or DEFAULT_METHOD[params.format],
         params.format,
         params.percentile,
@@ -132,6 +132,18 @@ def _check_op_types_to_quantize(params: PtqParams, view: GraphView) -> None:
         raise UserError(
             f"{where}: fp8 knows {', '.join(sorted(FP8_OP_TYPES))} only, not {', '.join(refused)}"
         )
+
+
+def _statistics_of(view: GraphView, path: Path) -> Statistics:
+    statistics = Statistics.load(path)
+    known = set(statistics.tensors)
+    missing = next((x for x in layers_of(view) if x.activation not in known), None)
+    if missing is not None:
+        raise UserError(
+            f"the statistics are of another model: there are none of {missing.activation}, which "
+            f"{missing.name} reads: run calibrate on this model"
+        )
+    return statistics
 
 
 def _own_copy(model: onnx.ModelProto, work: Path) -> Path:
