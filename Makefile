@@ -1,1 +1,66 @@
-# Developers need: make setup lint test verify
+# Needs Python 3.11 or newer with venv and pip, and make. Everything else is installed into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+EXTRAS := operator,runner,openvino,tensorrt-rtx
+STAMP := $(VENV)/.set-up
+LOCK := requirements.lock
+PARITY := .venv-parity
+
+.PHONY: help setup demo test lint format generate verify lock bench bench-latency parity gpu clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## Install everything, locked, into .venv
+
+$(STAMP): pyproject.toml $(LOCK)
+	started=$$(date +%s)
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	[ -x $(UV) ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(UV) pip install --quiet --python $(BIN)/python --constraint $(LOCK) --editable '.[$(EXTRAS)]' --group dev
+	touch $@
+	echo "set-up: $$(( $$(date +%s) - started )) s"
+
+demo: $(STAMP) ## Run the demo job on this computer
+	$(BIN)/mpj run examples/demo/job.yaml
+
+test: $(STAMP) ## Run the tests: no GPU, no network
+	$(BIN)/python -m pytest -m 'not gpu and not cluster'
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(STAMP) ## Write what is made from the types: crds/
+	$(BIN)/python -m mpj_operator.api.crd > crds/.part
+	mv crds/.part crds/mixedprecision.dev_mixedprecisionjobs.yaml
+
+verify: generate ## Fail when a generated file or the lock is stale
+	git diff --exit-code -- crds
+	cp $(LOCK) $(VENV)/lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(VENV)/lock
+	diff $(LOCK) $(VENV)/lock
+
+lock: $(STAMP) ## Lock the newest allowed dependencies
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(LOCK)
+
+bench: $(STAMP) ## Print figures: calibration, quantization, evaluation, planning
+	$(BIN)/python tests/bench/quantization.py
+	$(BIN)/python tests/bench/eval_pipeline.py
+	$(BIN)/python tests/bench/planning.py
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) $(PARITY) .cache mpj-out build dist

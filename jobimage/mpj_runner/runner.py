@@ -137,7 +137,8 @@ class Runner:
         """Write the unit's manifest, in the pod's last container."""
         if not self.request.last:
             return None
-        unit = UnitManifest(steps=self.pod.manifests)
+        cached = tuple(done.name for done in self.pod.done if done.cached)
+        unit = UnitManifest(steps=self.pod.manifests, cached=cached)
         path = self._file(unit.model_dump_json(exclude_none=True).encode())
         return self._put(path)
 

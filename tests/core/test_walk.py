@@ -1,9 +1,9 @@
 """Walk every history of a small job, with every fault, and hold the rules at each state.
 
-A state is the job's status and its children. From each state every event that can happen is tried:
-the plan is carried out (or dies between acting and writing the status), a child completes, completes
-unreadably, fails or is deleted by hand, the job is suspended or resumed. Faults are limited to a
-budget, since each multiplies the histories; without a fault the walk must reach an end.
+A state is the job's status and its children. From each state every event that can happen is
+tried: the plan is carried out (or dies between acting and writing the status), a child completes,
+completes unreadably, fails or is deleted by hand, the job is suspended or resumed. Faults are
+limited to a budget, since each multiplies the histories.
 """
 
 import copy
@@ -39,7 +39,7 @@ class Node:
         return digest(
             canonical(
                 [
-                    body["status"] if "status" in body else {},
+                    body.get("status", {}),
                     body["spec"].get("suspend"),
                     children,
                     self.faults,

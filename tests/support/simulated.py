@@ -30,7 +30,7 @@ SETTINGS = Settings(image="job@sha256:0", runner_version="1", default_storage="f
 
 
 def job(**spec: Any) -> MixedPrecisionJob:
-    """Build a job for openvino with one INT8 candidate; members of the spec replace the defaults."""
+    """Build a job for openvino with one INT8 candidate; ``spec`` replaces members."""
     return MixedPrecisionJob.model_validate(
         {
             "apiVersion": "mixedprecision.dev/v1alpha1",

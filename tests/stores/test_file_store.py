@@ -1,0 +1,136 @@
+"""A folder as a store: whole or nothing, first writer wins, and errors that say what to do."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.messages import Blob
+from mpj_runner.stores.base import blob_key, holds
+from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.folders import pack, source_digest, unpack
+from mpj_runner.stores.open import open_source, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "store")
+
+
+def file(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    return path
+
+
+def test_what_is_put_is_fetched(store, tmp_path):
+    uri = store.put("a/b", file(tmp_path, b"data"))
+    assert uri == (tmp_path / "store/a/b").as_uri()
+    assert store.fetch("a/b", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"data"
+    assert (store.read("a/b"), store.size("a/b")) == (b"data", 4)
+
+
+def test_what_is_not_there_is_none(store, tmp_path):
+    assert store.read("a") is None
+    assert store.size("a") is None
+    assert not store.fetch("a", tmp_path / "copy")
+
+
+def test_of_many_writers_one_wins_and_all_get_its_bytes(store):
+    with ThreadPoolExecutor(8) as pool:
+        got = set(pool.map(lambda n: store.put_new("m/k", b"%d" % n), range(64)))
+    assert len(got) == 1
+    assert store.read("m/k") in got
+
+
+def test_no_part_of_a_file_is_left(store, tmp_path):
+    store.put_new("m/k", b"1")
+    store.put_new("m/k", b"2")
+    store.put("m/k2", file(tmp_path, b"3"))
+    assert sorted(p.name for p in (tmp_path / "store/m").iterdir()) == ["k", "k2"]
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../b", "a//b", "/a", ""])
+def test_keys_do_not_leave_the_store(store, key):
+    with pytest.raises(ValueError, match="not a store key"):
+        store.read(key)
+
+
+def test_a_blob_of_another_size_is_a_miss(store, tmp_path):
+    blob = Blob(sha256="0" * 64, size_bytes=5)
+    store.put(blob_key(blob.sha256), file(tmp_path, b"1234"))
+    assert not holds(store, blob)
+    store.put(blob_key(blob.sha256), file(tmp_path, b"12345"))
+    assert holds(store, blob)
+
+
+def test_a_full_store_says_so_and_keeps_what_it_has(tmp_path):
+    """A real file system of 64 KiB."""
+    root = tmp_path / "small"
+    root.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", root], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        store = FileStore(root)
+        store.put_new("m/k", b"kept")
+        with pytest.raises(UserError, match=r"is full .*free some space or set spec.storage.uri"):
+            store.put("big", file(tmp_path, bytes(200_000)))
+        assert store.read("m/k") == b"kept"
+        assert store.read("big") is None
+        assert not list(root.glob(".part-*"))
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+def test_a_store_below_a_file_cannot_be_written(tmp_path):
+    path = file(tmp_path, b"")
+    with pytest.raises(UserError, match=r"can't be written .*spec.storage.uri .*--store"):
+        FileStore(path / "store").put("a", path)
+
+
+def test_only_files_are_read_here():
+    with pytest.raises(UserError, match=r"spec\.storage\.uri: s3://b/k: this runner reads file://"):
+        open_store("s3://b/k")
+
+
+def test_sources_must_exist_and_hold_something(tmp_path):
+    with pytest.raises(UserError, match=r"spec\.model\.uri: .*gone\.pt does not exist"):
+        open_source((tmp_path / "gone.pt").as_uri(), "spec.model.uri")
+    empty = tmp_path / "empty file.pt"
+    empty.touch()
+    with pytest.raises(UserError, match=r"spec\.model\.uri: .*empty file\.pt is empty"):
+        open_source(empty.as_uri(), "spec.model.uri")
+
+
+def tree(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+def test_a_folder_packs_to_the_same_bytes_wherever_it_lies(tmp_path):
+    files = {"b/c.txt": b"c", "a.txt": b"a"}
+    one, two = tree(tmp_path / "1", files), tree(tmp_path / "2", dict(reversed(files.items())))
+    pack(one, tmp_path / "1.tar")
+    pack(two, tmp_path / "2.tar")
+    assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
+    unpack(tmp_path / "1.tar", tmp_path / "out")
+    assert {
+        p.relative_to(tmp_path / "out").as_posix(): p.read_bytes()
+        for p in (tmp_path / "out").rglob("*.txt")
+    } == files
+
+
+def test_a_folders_digest_is_its_names_and_bytes(tmp_path):
+    one = tree(tmp_path / "1", {"a": b"1"})
+    assert source_digest(one) == source_digest(tree(tmp_path / "2", {"a": b"1"}))
+    assert source_digest(one) != source_digest(tree(tmp_path / "3", {"b": b"1"}))
+    assert source_digest(one) != source_digest(tree(tmp_path / "4", {"a": b"2"}))
