@@ -28,7 +28,8 @@ def load_ultralytics(path: Path, input_size: InputSize | None) -> Network:
         UserError: the extra is missing, or the file is no checkpoint of a detector.
     """
     model, checkpoint = _unpickle(path)
-    task = getattr(model, "task", None)
+    # Ultralytics sets the attribute when it loads a model, not when it trains one.
+    task = getattr(model, "task", None) or (checkpoint.get("train_args") or {}).get("task")
     if task != "detect" or not isinstance(model, nn.Module):
         raise UserError(
             f"spec.model.uri holds an Ultralytics model for the task {task!r}; only detection"
