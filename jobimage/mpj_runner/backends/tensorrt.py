@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 PLAN: Final = "model.plan"
 _RTX_ABSENT: Final = {(9, 0): "H100, H200", (10, 0): "B200", (8, 7): "Orin"}
 _MEMORY: Final = ("OutOfMemory", "could not be allocated")
+_TARGET: Final = ("Cannot compile for target", "Cannot compile operation")
 _WORDS: Final = 600
 
 
@@ -146,10 +147,10 @@ class TensorRT:
                 f"spec.target.workspaceSize: {self.name} ran out of GPU memory while building "
                 f"({words}): lower spec.target.batchSize, or use a GPU that nothing else uses"
             )
-        if "HW-specific datatypes" in words:
+        if any(sign in words for sign in _TARGET):
             return (
-                f"spec.target.computeCapabilities: {self.name} does not build this candidate's "
-                f"types (fp8 needs 8.9 or newer) for every target; its words: {words}"
+                f"spec.target.computeCapabilities: {self.name} cannot build this graph for every "
+                f"target: take the older ones out; its words: {words}"
             )
         return f"spec.target.backend: {self.name} cannot build this graph; its words: {words}"
 
