@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from mpj_operator import __version__
+from mpj_operator.commands.results import console
 from mpj_runner.contract.errors import UserError
 
 INVALID = 2
@@ -29,7 +29,7 @@ def run(job: Path, out: Path | None, store: str | None) -> None:
     """Do the work of the MixedPrecisionJob in the file JOB on this computer."""
     from mpj_operator.commands.run import run as command
 
-    _end(lambda: command(job, out, store, Console()))
+    _end(lambda: command(job, out, store, console()))
 
 
 @main.command()
@@ -40,7 +40,7 @@ def plan(job: Path, out: Path | None, store: str | None) -> None:
     """Show the units of the file JOB and what of them the cache holds; start nothing."""
     from mpj_operator.commands.plan import plan as command
 
-    _end(lambda: command(job, out, store, Console()))
+    _end(lambda: command(job, out, store, console()))
 
 
 @main.command()
@@ -52,7 +52,7 @@ def validate(files: tuple[Path, ...], cluster: bool) -> None:
     """Check job FILES; one line for each problem, with its field and the fix."""
     from mpj_operator.commands.validate import validate as command
 
-    _end(lambda: command(files, local=not cluster, console=Console()))
+    _end(lambda: command(files, local=not cluster, console=console()))
 
 
 @main.command()
@@ -61,7 +61,7 @@ def report(folder: Path) -> None:
     """Tell what a finished run found; FOLDER is its --out."""
     from mpj_operator.commands.report import report as command
 
-    _end(lambda: command(folder, Console()))
+    _end(lambda: command(folder, console()))
 
 
 def _end(command: Callable[[], int]) -> None:

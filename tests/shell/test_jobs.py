@@ -137,6 +137,20 @@ def wait_for(path: Path) -> int:
     raise AssertionError(f"{path} did not appear")
 
 
+async def test_a_forked_module_is_like_any_other_command(tmp_path):
+    code = """
+    import os, pathlib, sys
+    print(os.environ["ONE"], os.getcwd(), os.getsid(0) == os.getpid(), file=sys.stderr)
+    os._exit(3)
+    """
+    env = [{"name": "ONE", "value": "1"}]
+    seen = await run(
+        value(container("m", "", command=module(code), env=env), backoffLimit=0), tmp_path
+    )
+    assert seen.pods[0].containers[0].exit_code == 3
+    assert (tmp_path / "logs/m.log").read_text() == f"1 {tmp_path}/pods/0 True\n"
+
+
 SPAWN = """
 import pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -145,9 +159,12 @@ time.sleep(60)
 """
 
 
-async def test_cancelling_ends_the_whole_process_group(tmp_path):
+@pytest.mark.parametrize("forked", [False, True])
+async def test_cancelling_ends_the_whole_process_group(tmp_path, forked):
     pid = tmp_path / "pid"
-    job = local(value(container("parent", SPAWN.format(pid=str(pid)))), tmp_path)
+    code = SPAWN.format(pid=str(pid))
+    fields = {"command": module(code)} if forked else {}
+    job = local(value(container("parent", code, **fields)), tmp_path)
     task = asyncio.create_task(job.run())
     grandchild = await asyncio.to_thread(wait_for, pid)
     task.cancel()
@@ -160,17 +177,24 @@ async def test_cancelling_ends_the_whole_process_group(tmp_path):
     assert not alive(grandchild)
 
 
-def test_a_step_dies_with_its_executor(tmp_path):
+def module(code: str) -> list[str]:
+    """Return a command that runs code as ``python -m``: the way that is forked from a server."""
+    return ["python", "-m", "timeit", "-n1", "-r1", "-s", textwrap.dedent(code)]
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_step_dies_with_its_executor(tmp_path, forked):
     pid = tmp_path / "pid"
     code = f"""
     import os, pathlib, time
     pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))
     time.sleep(60)
     """
+    fields = {"command": module(code)} if forked else {}
     script = f"""
 import asyncio, pathlib
 from mpj_operator.shell.jobs import LocalJob
-job = LocalJob({value(container("step", code))!r}, pathlib.Path({str(tmp_path)!r}) / "p",
+job = LocalJob({value(container("step", code, **fields))!r}, pathlib.Path({str(tmp_path)!r}) / "p",
                pathlib.Path({str(tmp_path)!r}) / "l", lambda: None)
 asyncio.run(job.run())
 """

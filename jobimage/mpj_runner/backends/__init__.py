@@ -4,10 +4,12 @@ Not allowed inside: stores, Kubernetes, and any measuring inside a backend's own
 """
 
 from importlib import import_module
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from mpj_runner.backends.base import Backend
 from mpj_runner.contract.steps import BackendName
+
+if TYPE_CHECKING:  # a container whose result is cached starts without numpy
+    from mpj_runner.backends.base import Backend
 
 BACKENDS: Final[dict[BackendName, str]] = {
     "openvino": "mpj_runner.backends.openvino:OpenVINO",
@@ -17,7 +19,7 @@ BACKENDS: Final[dict[BackendName, str]] = {
 }
 
 
-def backend(name: BackendName) -> Backend:
+def backend(name: BackendName) -> "Backend":
     """Return a backend; its runtime is imported by this call, not before."""
     module, _, attribute = BACKENDS[name].partition(":")
     return cast("Backend", getattr(import_module(module), attribute)())

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from mpj_operator.commands.results import result_table
+from mpj_operator.commands.results import results_view
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.report import Report
 
@@ -26,7 +26,8 @@ def report(folder: Path, console: Console) -> int:
     except ValidationError as error:
         raise UserError(f"{path}: not a report of this version: {error}") from error
     results = (found.reference, found.baseline, *found.candidates)
-    console.print(result_table(results, found.best.name, found.objective.metric))
+    best, metric = found.best.name, found.objective.metric
+    console.print(results_view(results, best, metric, console.width))
     console.print()
     words = f"{found.best.name}: {found.best.reason}"
     console.print(words, style="bold green", markup=False, highlight=False)

@@ -12,7 +12,7 @@ from rich.console import Console
 from mpj_operator import __version__
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.commands.files import absolute_uri, locked, read_job, with_identity
-from mpj_operator.commands.results import result_table
+from mpj_operator.commands.results import results_view
 from mpj_operator.commands.screen import Screen, clock
 from mpj_operator.core import conditions as c
 from mpj_operator.core.observed import Settings
@@ -128,7 +128,8 @@ def _tell(job: MixedPrecisionJob, folder: Path, console: Console) -> int:
     results = [r for r in (status.reference, status.baseline, *status.candidates) if r is not None]
     if any(result.map is not None for result in results):
         best = status.best.name if status.best else None
-        console.print(result_table(results, best, job.spec.objective.metric))
+        metric = job.spec.objective.metric
+        console.print(results_view(results, best, metric, console.width))
         console.print()
     if (failed := c.find(status.conditions, "Failed")) is not None:
         console.print(f"Failed: {failed.reason}", style="bold red", markup=False)

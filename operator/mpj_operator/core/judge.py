@@ -61,10 +61,12 @@ def judge(result: Result, limit: Limits, *, quantized: bool, known: tuple[str, .
         against += [] if known else ["its accuracy drop is not known"]
     else:
         words = f"{limit.metric} drop {_points(result.map_drop)}, allowed {limit.max_drop:.4f}"
+        if inconclusive(result.map_drop, limit):
+            words += " (inconclusive: the interval spans the limit)"
         if not drop_allowed(result.map_drop, limit):
             against.append(words)
-        if inconclusive(result.map_drop, limit):
-            notes.append(f"inconclusive on this many images: {words}")
+        elif inconclusive(result.map_drop, limit):
+            notes.append(words)
     if quantized and (result.speedup is None or result.speedup.low < limit.min_speedup):
         low = "unknown" if result.speedup is None else f"{result.speedup.low:.3f}"
         against.append(

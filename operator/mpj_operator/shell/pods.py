@@ -4,12 +4,7 @@ Init containers in order, then the main one; an emptyDir is a folder, a terminat
 The same executor, bound to a Node, runs the pods of the cluster tests.
 """
 
-import asyncio
-import contextlib
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
+from mpj_operator.shell.processes import Command, execute
 
-_PR_SET_PDEATHSIG = 1
-GRACE_SECONDS = 5.0
+TMP = "/tmp"  # noqa: S108 - a pod's own volume there; here that path belongs to everyone
 
 
 @dataclass
@@ -70,33 +65,24 @@ class Pod:
         mounts = {
             mount["mountPath"]: self._volume(mount["name"])
             for mount in container.get("volumeMounts", ())
+            if mount["mountPath"] != TMP
         }
         environment = {
             **os.environ,
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self._volume("tmp")),
             **{item["name"]: _inside(item["value"], mounts) for item in container.get("env", ())},
             "MPJ_TERMINATION_LOG": str(last_words),
         }
-        words = [*container["command"], *container.get("args", ())]
-        words = [sys.executable if words[0] == "python" else words[0], *words[1:]]
         self.logs.mkdir(parents=True, exist_ok=True)
-        with (self.logs / f"{container['name']}.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *words,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=self.folder,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-            try:
-                code = await process.wait()
-            finally:
-                await _end(process)
-        return (128 - code if code < 0 else code), last_words.read_text(errors="replace")
+        command = Command(
+            words=(*container["command"], *container.get("args", ())),
+            environment=environment,
+            folder=self.folder,
+            log=self.logs / f"{container['name']}.log",
+        )
+        return await execute(command), last_words.read_text(errors="replace")
 
     def _volume(self, name: str) -> Path:
         path = self.folder / "volumes" / name
@@ -119,24 +105,3 @@ def _inside(value: str, mounts: Mapping[str, Path]) -> str:
         if value == mount_path or value.startswith(f"{mount_path}/"):
             return f"{folder}{value[len(mount_path) :]}"
     return value
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the executor dies, however it dies."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End what is left of a container's process group."""
-    if process.returncode is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
-    _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
