@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,7 @@ def onnx_from_network(network: Network, batch: npt.NDArray[np.float32]) -> onnx.
     Raises:
         UserError: the module holds what ONNX cannot express.
     """
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # taken, though not annotated
     try:
         with (
             warnings.catch_warnings(),

@@ -26,9 +26,7 @@ def detections(outputs: Mapping[str, Array], decoder: Decoder) -> tuple[str, Arr
     Raises:
         UserError: none is, or several are.
     """
-    matching = {
-        name: y for name, y in outputs.items() if y.ndim == 3 and y.dtype == np.float32
-    }
+    matching = {name: y for name, y in outputs.items() if y.ndim == 3 and y.dtype == np.float32}
     if decoder == "EndToEnd":
         matching = {name: y for name, y in matching.items() if y.shape[2] == 6}
     else:

@@ -24,12 +24,11 @@ def simplified(model: ModelProto) -> ModelProto:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own notes on what it could not simplify
-        slim = onnxslim.slim(model)
+        slim: ModelProto = onnxslim.slim(model)
     training = [n.name for n in slim.graph.node if _trains(n)]
     if training:
         raise UserError(
-            f"the model's BatchNorm {training[0]} is in training mode: export it after"
-            " model.eval()"
+            f"the model's BatchNorm {training[0]} is in training mode: export it after model.eval()"
         )
     return slim
 

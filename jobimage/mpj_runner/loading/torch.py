@@ -83,7 +83,9 @@ def _state_dict(path: Path) -> tuple[Mapping[str, Tensor], tuple[str, ...] | Non
             "the file of spec.model.uri holds no state dict (a mapping of names to tensors): save"
             " it with torch.save(model.state_dict(), path)"
         )
-    prefixed = all(key.startswith("module.") for key in loaded)  # saved from DistributedDataParallel
+    prefixed = all(
+        key.startswith("module.") for key in loaded
+    )  # saved from DistributedDataParallel
     return {k.removeprefix("module.") if prefixed else k: v for k, v in loaded.items()}, classes
 
 
@@ -140,7 +142,9 @@ def _build(factory: str | None, folder: Path) -> nn.Module:
                 " file, or install it in the runner's image (spec.podOverrides.image)"
             ) from error
         except FOREIGN as error:
-            raise UserError(f'spec.model.factory: importing "{name}" fails: {error!r:.300}') from error
+            raise UserError(
+                f'spec.model.factory: importing "{name}" fails: {error!r:.300}'
+            ) from error
         function = getattr(found, attribute, None)
         if not callable(function):
             raise UserError(f'spec.model.factory: module "{name}" has no function "{attribute}"')

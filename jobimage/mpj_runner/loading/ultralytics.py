@@ -4,7 +4,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ def load_ultralytics(path: Path, input_size: InputSize | None) -> Network:
             f"spec.model.uri holds an Ultralytics model for the task {task!r}; only detection"
             " models (task detect) can be optimised"
         )
-    head = model.model[-1]
+    head: Any = cast("Any", model).model[-1]
     end_to_end = getattr(head, "one2one_cv2", None) is not None
     if end_to_end:
         head.end2end = True
@@ -57,7 +57,7 @@ def load_ultralytics(path: Path, input_size: InputSize | None) -> Network:
 
 def _unpickle(path: Path) -> tuple[Any, Mapping[str, Any]]:
     try:
-        import ultralytics.nn.tasks  # noqa: F401, PLC0415 - the classes that the pickle names
+        import ultralytics.nn.tasks  # the classes that the pickle names
     except ImportError as error:
         raise UserError(
             "spec.model.format ultralytics needs the optional extra: install"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import modelopt.torch.opt as mto
 import modelopt.torch.quantization as mtq
@@ -104,7 +104,7 @@ def search(
 
 def least_bits(module: GraphModule, unreached: list[str]) -> float:
     """Return the average bits of a weight when every layer but these is quantized."""
-    sizes = {name: module.get_submodule(name).weight.numel() for name in module.layer_nodes}
+    sizes = {name: _elements(module, name) for name in module.layer_nodes}
     kept = sum(sizes[name] for name in unreached)
     total = sum(sizes.values())
     bits = (BITS * (total - kept) + FULL_BITS * kept) / total
@@ -120,6 +120,10 @@ AutoQuantizeGradientSearcher.register_custom_support(
 )
 
 
+def _elements(module: GraphModule, name: str) -> int:
+    return int(cast("Tensor", module.get_submodule(name).weight).numel())
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Run ModelOpt without its progress bars and notes, and without TorchScript's compiler.
@@ -131,7 +135,7 @@ def quiet() -> Iterator[None]:
         warnings.catch_warnings(),
         redirect_stdout(io.StringIO()),
         redirect_stderr(io.StringIO()),
-        torch.jit.optimized_execution(False),
+        cast("Any", torch.jit).optimized_execution(False),
     ):
         warnings.simplefilter("ignore")
         yield

@@ -15,8 +15,8 @@ from mpj_runner.contract.files import Allocation, LayerScore
 from mpj_runner.sensitivity.scoring import BITS, FULL_BITS, SEARCH_FILE
 
 LARGEST: Final = 1e6
-"""What the highest score is scaled to. ModelOpt's solver returns wrong answers when all scores are
-tiny (measured: losses around 1e-17 gave 8.00 bits where 12 were asked); only ratios mean anything."""
+"""What the highest score is scaled to; only ratios mean anything. ModelOpt's solver returns wrong
+answers when all scores are tiny (measured: at 1e-17 it gave 8.00 bits where 12 were asked)."""
 DIGITS: Final = 12
 SLACK: Final = 0.05
 """Bits by which the least achievable budget may exceed the one asked: layers that are never

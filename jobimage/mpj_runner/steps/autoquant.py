@@ -54,8 +54,10 @@ def run(params: AutoQuantParams, inputs: Mapping[str, Path], work: Path) -> Step
         scored = max(1, scored // KL_SHARE)
     paths = tuple(list_images(inputs["images"]))[: max(params.calibration_images, scored)]
     if not paths:
-        raise UserError("autoQuantize needs calibration images, and there are none: set"
-                        " spec.calibration.uri to a folder that has some")
+        raise UserError(
+            "autoQuantize needs calibration images, and there are none: set"
+            " spec.calibration.uri to a folder that has some"
+        )
     batch_size = min(params.batch_size, len(paths))
     if not _takes_any_batch(model, metadata):
         batch_size = metadata.batch_size
@@ -77,7 +79,9 @@ def run(params: AutoQuantParams, inputs: Mapping[str, Path], work: Path) -> Step
     scores = SensitivityScores(format=params.format, method=params.method, layers=layers)
     file = work / "scores.json"
     file.write_text(scores.model_dump_json(indent=1) + "\n")
-    return StepResult({"scores": file, "checkpoint": checkpoint}, AutoQuantOutcome(layers=len(layers)))
+    return StepResult(
+        {"scores": file, "checkpoint": checkpoint}, AutoQuantOutcome(layers=len(layers))
+    )
 
 
 def _takes_any_batch(model: onnx.ModelProto, metadata: ModelMetadata) -> bool:

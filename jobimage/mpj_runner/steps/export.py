@@ -77,10 +77,10 @@ def _loaded(
         return (graph if has_qdq(graph) else simplified(graph)), None, params.decoder, names
 
     # PyTorch takes a second to import, which an ONNX model need not wait for.
-    from mpj_runner.loading.network import onnx_from_network, run_network  # noqa: PLC0415
+    from mpj_runner.loading.network import onnx_from_network, run_network
 
     if params.format == "ultralytics":
-        from mpj_runner.loading.ultralytics import load_ultralytics  # noqa: PLC0415
+        from mpj_runner.loading.ultralytics import load_ultralytics
 
         network = load_ultralytics(source, params.input_size)
         if params.decoder == "EndToEnd" and network.decoder == "YOLO":
@@ -89,7 +89,7 @@ def _loaded(
                 " that needs NMS: leave the field out"
             )
     else:
-        from mpj_runner.loading.torch import load_torch  # noqa: PLC0415
+        from mpj_runner.loading.torch import load_torch
 
         network = load_torch(source, params.factory, params.decoder, params.input_size)
     size = network.input_size

@@ -27,7 +27,7 @@ def _convolution(node: Node) -> nn.Module | None:
     if weight is None or 0 in node.constants or (node.has(2) and 2 not in node.constants):
         return None
     dims = weight.ndim - 2
-    kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}.get(dims)
+    kind: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}.get(dims)
     if kind is None:
         node.refuse(f"in {dims} dimensions")
     begin, end = _pads(node, dims)
@@ -47,7 +47,7 @@ def _convolution(node: Node) -> nn.Module | None:
         return conv
     # PyTorch's order: last dimension first, begin before end.
     sides = [side for b, e in zip(begin[::-1], end[::-1], strict=True) for side in (b, e)]
-    pad = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}[dims]
+    pad: Any = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}[dims]
     return nn.Sequential(pad(tuple(sides), 0.0), conv)
 
 
@@ -56,7 +56,7 @@ def _transposed(node: Node) -> nn.Module | None:
     if weight is None or 0 in node.constants or (node.has(2) and 2 not in node.constants):
         return None
     dims = weight.ndim - 2
-    kind = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}.get(dims)
+    kind: Any = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}.get(dims)
     begin, end = _pads(node, dims)
     if kind is None or begin != end or "output_shape" in node.attributes:
         node.refuse("with uneven padding, an output_shape, or more than three dimensions")

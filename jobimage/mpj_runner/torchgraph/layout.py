@@ -38,7 +38,9 @@ def _slice(node: Node) -> Function:
                 keys = [slice(None)] * (axis % x.dim()) + [slice(start, end, step)]
                 x = x[tuple(keys)]
             else:
-                kept = range(x.shape[axis])[slice(start, None if end < -x.shape[axis] else end, step)]
+                kept = range(x.shape[axis])[
+                    slice(start, None if end < -x.shape[axis] else end, step)
+                ]
                 x = x.index_select(axis, torch.tensor(list(kept), device=x.device))
         return x
 
@@ -95,7 +97,7 @@ def _expand(node: Node) -> Function:
     shape = node.integers(1) or []
 
     def expand(x: Tensor, *_: Tensor) -> Tensor:
-        return x.expand(torch.broadcast_shapes(tuple(x.shape), tuple(shape)))
+        return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(shape)))
 
     return expand
 

@@ -55,8 +55,9 @@ class _Call:
 class GraphModule(nn.Module):
     """An ONNX graph with one image input as a PyTorch module in eval mode.
 
-    Each node is a module of ``nodes``. ``layer_nodes`` maps the names of the modules that ModelOpt
-    can quantize (as in ``named_modules``) to names of ONNX nodes.
+    Each node is a module of ``nodes``; ``sources`` maps its key there to the ONNX node.
+    ``layer_nodes`` maps the names of the modules that ModelOpt can quantize (as in
+    ``named_modules``) to names of ONNX nodes.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -71,6 +72,7 @@ class GraphModule(nn.Module):
         super().__init__()
         self.nodes = nn.ModuleDict()
         self.layer_nodes: dict[str, str] = {}
+        self.sources: dict[str, Node] = {}
         self._input = model.graph.input[0].name
         constants, shapes = _constants(model), shapes_of(model)
         self._calls = [
@@ -93,6 +95,7 @@ class GraphModule(nn.Module):
             inner = f".{len(module) - 1}" if isinstance(module, nn.Sequential) else ""
             self.layer_nodes[f"nodes.{key}{inner}"] = node.name
         self.nodes[key] = module
+        self.sources[key] = node
         read = tuple(x for i, x in enumerate(node.inputs) if x and i not in node.constants)
         return _Call(key, read, node.outputs)
 
@@ -148,9 +151,7 @@ def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _planned(
-    calls: Sequence[_Call], outputs: Sequence[str]
-) -> list[tuple[_Call, tuple[str, ...]]]:
+def _planned(calls: Sequence[_Call], outputs: Sequence[str]) -> list[tuple[_Call, tuple[str, ...]]]:
     """Return the calls that the outputs depend on, each with the tensors it is the last to read."""
     kept = set(outputs)
     found = []

@@ -49,7 +49,9 @@ class Node:
             op=proto.op_type,
             inputs=tuple(proto.input),
             outputs=tuple(proto.output),
-            attributes={k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()},
+            attributes={
+                k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()
+            },
             constants={i: constants[x] for i, x in enumerate(proto.input) if x in constants},
             shape=shapes.get(proto.output[0]),
         )

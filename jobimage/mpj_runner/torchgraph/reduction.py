@@ -70,7 +70,12 @@ def _reduce(node: Node) -> Function:
 
 def _norm(node: Node) -> Function:
     axes, keep = node.integers(1, "axes"), bool(node.get("keepdims", 1))
-    return lambda x, *_: torch.linalg.vector_norm(x, dim=axes and tuple(axes), keepdim=keep)
+
+    def norm(x: Tensor, *_: Tensor) -> Tensor:
+        y: Tensor = torch.linalg.vector_norm(x, dim=tuple(axes) if axes else None, keepdim=keep)
+        return y
+
+    return norm
 
 
 def _arg_max(node: Node) -> Function:
@@ -115,39 +120,26 @@ def _layer_norm(node: Node) -> Function:
 
 
 def _resize(node: Node) -> Function:
-    mode, transform = node.get("mode", "nearest"), node.get(
-        "coordinate_transformation_mode", "half_pixel"
-    )
-    nearest = mode == "nearest" and transform == "asymmetric" and (
-        node.get("nearest_mode", "round_prefer_floor") == "floor"
-    )
-    linear = mode == "linear" and transform in {
-        "half_pixel", "pytorch_half_pixel", "align_corners"
-    }
-    scales, sizes = node.numbers(2), node.integers(3) if node.has(3) else None
-    whole = scales is not None and all(s == int(s) for s in scales)
-    # Whole factors: every rule of rounding but "ceil" picks the same source cell.
-    nearest = nearest or (
-        mode == "nearest" and whole and transform in {"half_pixel", "pytorch_half_pixel"}
-    )
-    if not (nearest or linear) or node.get("antialias", 0) or "axes" in node.attributes:
+    mode = node.get("mode", "nearest")
+    transform = node.get("coordinate_transformation_mode", "half_pixel")
+    scales, sizes = node.numbers(2), node.integers(3)
+    size = list(node.shape[2:]) if node.shape else (sizes or [])[2:]
+    if not size or node.get("antialias", 0) or "axes" in node.attributes:
+        node.refuse("without a static size, with antialias, or with axes")
+    if mode == "nearest":
+        whole = scales is not None and all(s == int(s) for s in scales)
+        floor = transform == "asymmetric" and node.get("nearest_mode", "") == "floor"
+        # With whole factors the centre rules pick the same cell whichever way they round.
+        if not floor and not (whole and transform in {"half_pixel", "pytorch_half_pixel"}):
+            node.refuse(f"in mode nearest with {transform}")
+        if whole and scales:  # exported again as one node, where a size would become several
+            return lambda x, *_: F.interpolate(x, scale_factor=scales[2:], mode="nearest")
+        return lambda x, *_: F.interpolate(x, size=size, mode="nearest")
+    if mode != "linear" or transform not in {"half_pixel", "pytorch_half_pixel", "align_corners"}:
         node.refuse(f"in mode {mode} with {transform}")
-    if (scales is None) == (sizes is None) or (scales or sizes or [])[:2] != [1, 1][: 2]:
-        if sizes is None:
-            node.refuse("of the batch or of channels")
     corners = transform == "align_corners"
-    options: dict[str, Any] = {"mode": "nearest"} if nearest else {
-        "mode": "bilinear", "align_corners": corners
-    }
-
-    def resize(x: Tensor, *_: Tensor | None) -> Tensor:
-        if scales is not None:
-            size = [int(n * s) for n, s in zip(x.shape[2:], scales[2:], strict=True)]
-        else:
-            size = list((sizes or [])[2:])
-        return F.interpolate(x, size=size, **options)
-
-    return resize
+    kind = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+    return lambda x, *_: F.interpolate(x, size=size, mode=kind, align_corners=corners)
 
 
 REDUCTION: Final[Mapping[str, Callable[[Node], Function]]] = {
