@@ -18,8 +18,10 @@ CLASS_SHIFT: Final = 7680.0
 """Pixels between classes; larger than any input."""
 MAX_CANDIDATES: Final = 30_000
 """Boxes that take part; the best by score."""
-_CHUNK: Final = 256
+_CHUNK: Final = 192
 """Boxes judged at once: the overlaps of a chunk stay in the processor's cache."""
+_UPPER: Final = np.triu(np.ones((_CHUNK, _CHUNK), np.bool_), 1)
+_TINY: Final = np.finfo(np.float32).tiny
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -49,11 +51,14 @@ def suppress(boxes: Boxes, iou_threshold: float, max_detections: int) -> Boxes:
 def _greedy(boxes: Floats, iou_threshold: float, limit: int) -> Index:
     """Return the indices of the first ``limit`` boxes kept of one class, given best first."""
     threshold = np.float64(iou_threshold)
+    columns = np.ascontiguousarray(boxes.T)
     kept = np.zeros(0, np.intp)
     for start in range(0, len(boxes), _CHUNK):
-        chunk = boxes[start : start + _CHUNK]
-        alive: Flags = np.logical_not((_overlaps(boxes[kept], chunk) > threshold).any(axis=0))
-        worse = np.triu(_overlaps(chunk, chunk) > threshold, 1)
+        chunk = columns[:, start : start + _CHUNK]
+        alive: Flags = np.ones(chunk.shape[1], np.bool_)
+        if len(kept):
+            alive = np.logical_not((_overlaps(columns[:, kept], chunk) > threshold).any(axis=0))
+        worse = _UPPER[: len(alive), : len(alive)] & (_overlaps(chunk, chunk) > threshold)
         kept = np.concatenate([kept, start + np.flatnonzero(_settled(alive, worse))])
         if len(kept) >= limit:
             break
@@ -74,20 +79,23 @@ def _settled(alive: Flags, suppresses: Flags) -> Flags:
     kept = alive
     while True:
         after = alive & ~suppresses[kept].any(axis=0)
-        if np.array_equal(after, kept):
+        if (after == kept).all():
             return kept
         kept = after
 
 
 def _overlaps(a: Floats, b: Floats) -> Floats:
-    """Return intersection over union (len(a), len(b)), computed in float32 throughout."""
-    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
-    inter = np.maximum(width, 0, out=width)
-    inter *= np.maximum(height, 0, out=height)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    union = area_a[:, None] + area_b[None, :] - inter
-    # Boxes without area overlap nothing: 0 / 0 would be NaN, which no comparison passes either.
-    overlaps: Floats = np.divide(inter, union, out=np.zeros_like(inter), where=union != 0)
-    return overlaps
+    """Return intersection over union (n, m) of boxes (4, n) and (4, m), in float32 throughout."""
+    inter: Floats = np.minimum(a[2, :, None], b[2])
+    inter -= np.maximum(a[0, :, None], b[0])
+    np.maximum(inter, 0, out=inter)
+    height = np.minimum(a[3, :, None], b[3])
+    height -= np.maximum(a[1, :, None], b[1])
+    np.maximum(height, 0, out=height)
+    inter *= height
+    area_a, area_b = ((x[2] - x[0]) * (x[3] - x[1]) for x in (a, b))
+    union = area_a[:, None] + area_b
+    union -= inter
+    # Boxes without area overlap nothing, which 0 / 0 would not say.
+    inter /= np.maximum(union, _TINY, out=union)
+    return inter
