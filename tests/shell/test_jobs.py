@@ -14,6 +14,7 @@ import pytest
 from mpj_operator.core.names import LABEL_ATTEMPT, LABEL_UNIT
 from mpj_operator.shell import jobs
 from mpj_operator.shell.jobs import LocalJob
+from mpj_operator.shell.processes import Processes
 
 
 def container(name: str, code: str, **fields: Any) -> dict[str, Any]:
@@ -50,14 +51,34 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "BACKOFF_SECONDS", 0.01)
 
 
-def local(job_value: dict[str, Any], tmp_path: Path) -> LocalJob:
-    return LocalJob(job_value, tmp_path / "pods", tmp_path / "logs", lambda: None)
+@pytest.fixture
+async def processes():
+    made = Processes()
+    yield made
+    await made.close()
 
 
-async def run(job_value: dict[str, Any], tmp_path: Path):
-    job = local(job_value, tmp_path)
-    await job.run()
-    return job.seen()
+@pytest.fixture
+def local(tmp_path, processes):
+    """Return a function that makes a job of a value."""
+
+    def make(job_value: dict[str, Any]) -> LocalJob:
+        folders = tmp_path / "pods", tmp_path / "logs"
+        return LocalJob(job_value, *folders, lambda: None, processes)
+
+    return make
+
+
+@pytest.fixture
+def run(local):
+    """Return a function that runs a job of a value to its end."""
+
+    async def to_end(job_value: dict[str, Any]):
+        job = local(job_value)
+        await job.run()
+        return job.seen()
+
+    return to_end
 
 
 WRITE = """
@@ -72,13 +93,13 @@ print("logged")
 """
 
 
-async def test_containers_run_in_order_and_share_a_folder(tmp_path):
+async def test_containers_run_in_order_and_share_a_folder(run, tmp_path):
     job_value = value(
         container("one", WRITE.format(name="one")),
         container("two", WRITE.format(name="two")),
         container("say", SAY),
     )
-    seen = await run(job_value, tmp_path)
+    seen = await run(job_value)
     assert seen.outcome == "Complete"
     (pod,) = seen.pods
     assert [c.exit_code for c in pod.containers] == [0, 0, 0]
@@ -87,21 +108,19 @@ async def test_containers_run_in_order_and_share_a_folder(tmp_path):
     assert not (tmp_path / "pods").exists()
 
 
-async def test_a_failing_init_container_ends_the_pod_and_is_retried(tmp_path):
-    seen = await run(
-        value(container("bad", "raise SystemExit(75)"), container("never", "")), tmp_path
-    )
+async def test_a_failing_init_container_ends_the_pod_and_is_retried(run, tmp_path):
+    seen = await run(value(container("bad", "raise SystemExit(75)"), container("never", "")))
     assert (seen.outcome, seen.reason) == ("Failed", "BackoffLimitExceeded")
     assert len(seen.pods) == 3
     assert [c.state for c in seen.pods[0].containers] == ["terminated", "waiting"]
 
 
-async def test_exit_64_fails_the_job_at_once(tmp_path):
-    seen = await run(value(container("bad", "raise SystemExit(64)")), tmp_path)
+async def test_exit_64_fails_the_job_at_once(run, tmp_path):
+    seen = await run(value(container("bad", "raise SystemExit(64)")))
     assert (seen.outcome, seen.reason, len(seen.pods)) == ("Failed", "PodFailurePolicy", 1)
 
 
-async def test_a_step_that_is_killed_is_retried_and_succeeds(tmp_path):
+async def test_a_step_that_is_killed_is_retried_and_succeeds(run, tmp_path):
     flag = tmp_path / "killed"
     code = f"""
     import os, pathlib, signal
@@ -109,14 +128,14 @@ async def test_a_step_that_is_killed_is_retried_and_succeeds(tmp_path):
         pathlib.Path({str(flag)!r}).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    seen = await run(value(container("once", code)), tmp_path)
+    seen = await run(value(container("once", code)))
     assert seen.outcome == "Complete"
     assert [pod.containers[0].exit_code for pod in seen.pods] == [137, 0]
 
 
-async def test_the_deadline_ends_a_job(tmp_path):
+async def test_the_deadline_ends_a_job(run, tmp_path):
     seen = await run(
-        value(container("slow", "import time; time.sleep(60)"), activeDeadlineSeconds=1), tmp_path
+        value(container("slow", "import time; time.sleep(60)"), activeDeadlineSeconds=1)
     )
     assert (seen.outcome, seen.reason) == ("Failed", "DeadlineExceeded")
 
@@ -137,16 +156,14 @@ def wait_for(path: Path) -> int:
     raise AssertionError(f"{path} did not appear")
 
 
-async def test_a_forked_module_is_like_any_other_command(tmp_path):
+async def test_a_forked_module_is_like_any_other_command(run, tmp_path):
     code = """
     import os, pathlib, sys
     print(os.environ["ONE"], os.getcwd(), os.getsid(0) == os.getpid(), file=sys.stderr)
     os._exit(3)
     """
     env = [{"name": "ONE", "value": "1"}]
-    seen = await run(
-        value(container("m", "", command=module(code), env=env), backoffLimit=0), tmp_path
-    )
+    seen = await run(value(container("m", "", command=module(code), env=env), backoffLimit=0))
     assert seen.pods[0].containers[0].exit_code == 3
     assert (tmp_path / "logs/m.log").read_text() == f"1 {tmp_path}/pods/0 True\n"
 
@@ -160,11 +177,11 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("forked", [False, True])
-async def test_cancelling_ends_the_whole_process_group(tmp_path, forked):
+async def test_cancelling_ends_the_whole_process_group(local, tmp_path, forked):
     pid = tmp_path / "pid"
     code = SPAWN.format(pid=str(pid))
     fields = {"command": module(code)} if forked else {}
-    job = local(value(container("parent", code, **fields)), tmp_path)
+    job = local(value(container("parent", code, **fields)))
     task = asyncio.create_task(job.run())
     grandchild = await asyncio.to_thread(wait_for, pid)
     task.cancel()
@@ -194,8 +211,9 @@ def test_a_step_dies_with_its_executor(tmp_path, forked):
     script = f"""
 import asyncio, pathlib
 from mpj_operator.shell.jobs import LocalJob
+from mpj_operator.shell.processes import Processes
 job = LocalJob({value(container("step", code, **fields))!r}, pathlib.Path({str(tmp_path)!r}) / "p",
-               pathlib.Path({str(tmp_path)!r}) / "l", lambda: None)
+               pathlib.Path({str(tmp_path)!r}) / "l", lambda: None, Processes())
 asyncio.run(job.run())
 """
     executor = subprocess.Popen([sys.executable, "-c", script])

@@ -21,6 +21,7 @@ from mpj_operator.core.observed import ChildSeen, ContainerSeen, Observed, Setti
 from mpj_operator.core.plan import plan as decide
 from mpj_operator.core.units import graph
 from mpj_operator.shell.jobs import LocalJob
+from mpj_operator.shell.processes import Processes
 from mpj_runner.contract.errors import EXIT_USER, UserError
 from mpj_runner.contract.messages import Termination
 
@@ -54,6 +55,16 @@ async def _look(
     job: MixedPrecisionJob, settings: Settings, folder: Path
 ) -> tuple[MixedPrecisionJob, dict[str, ChildSeen]]:
     """Follow the plan as far as the store's results lead; return the job and each unit's child."""
+    processes = Processes()
+    try:
+        return await _follow(job, settings, folder, processes)
+    finally:
+        await processes.close()
+
+
+async def _follow(
+    job: MixedPrecisionJob, settings: Settings, folder: Path, processes: Processes
+) -> tuple[MixedPrecisionJob, dict[str, ChildSeen]]:
     children: dict[str, ChildSeen] = {}
     while True:
         seen = Observed(job, tuple(children.values()), datetime.now(UTC), settings)
@@ -64,7 +75,8 @@ async def _look(
             return job, {child.unit: child for child in children.values()}
         for action in created:
             value = _as_probe(action.job, folder / "store")
-            child = LocalJob(value, folder / action.name, folder / "logs", lambda: None)
+            work, logs = folder / action.name, folder / "logs"
+            child = LocalJob(value, work, logs, lambda: None, processes)
             await child.run()
             children[action.name] = _unless_missed(child.seen())
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from mpj_operator.core.names import LABEL_ATTEMPT, LABEL_UNIT
 from mpj_operator.core.observed import ChildSeen, PodSeen
 from mpj_operator.shell.pods import Pod
+from mpj_operator.shell.processes import Processes
 
 BACKOFF_SECONDS = 1.0
 """Before the first retry; doubled for each further one (a cluster starts at 10)."""
@@ -28,6 +29,7 @@ class LocalJob:
     folder: Path
     logs: Path
     changed: Callable[[], None]
+    processes: Processes
     pods: list[Pod] = field(default_factory=list)
     outcome: Literal["Complete", "Failed"] | None = None
     reason: str = ""
@@ -76,7 +78,8 @@ class LocalJob:
             folder = self.folder / str(failures)
             folder.mkdir(parents=True)
             name = f"{self.name}-{failures}"
-            pod = Pod(name, spec["template"]["spec"], folder, self.logs, self.changed)
+            template = spec["template"]["spec"]
+            pod = Pod(name, template, folder, self.logs, self.changed, self.processes)
             self.pods.append(pod)
             code = await pod.run()
             if code == 0:

@@ -12,9 +12,11 @@ import yaml
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import JobStatus
 from mpj_operator.core.actions import Action, Create, Delete
+from mpj_operator.core.names import LABEL_UNIT
 from mpj_operator.core.observed import Observed, Settings
 from mpj_operator.shell.cluster import Key
 from mpj_operator.shell.jobs import LocalJob
+from mpj_operator.shell.processes import Processes
 
 
 class LocalCluster:
@@ -34,6 +36,7 @@ class LocalCluster:
         self.settings = settings
         self.changed = asyncio.Event()
         self._now = now
+        self._processes = Processes()
         self._children: dict[str, LocalJob] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         shutil.rmtree(self._work, ignore_errors=True)
@@ -72,14 +75,19 @@ class LocalCluster:
         """End every process and remove what only running pods need."""
         for name in list(self._tasks):
             await self._delete(name)
+        await self._processes.close()
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _create(self, action: Create) -> None:
         if action.name in self._children:
             return
-        unit = action.job["metadata"]["labels"]["mixedprecision.dev/unit"]
+        unit = action.job["metadata"]["labels"][LABEL_UNIT]
         child = LocalJob(
-            action.job, self._work / action.name, self.folder / "logs" / unit, self.changed.set
+            action.job,
+            self._work / action.name,
+            self.folder / "logs" / unit,
+            self.changed.set,
+            self._processes,
         )
         self._children[action.name] = child
         self._tasks[action.name] = asyncio.create_task(child.run(), name=action.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
-from mpj_operator.shell.processes import Command, execute
+from mpj_operator.shell.processes import Command, Processes
 
 TMP = "/tmp"  # noqa: S108 - a pod's own volume there; here that path belongs to everyone
 
@@ -29,6 +29,7 @@ class Pod:
     """Receives one log file a container."""
     changed: Callable[[], None]
     """Called after every change of ``seen``."""
+    processes: Processes
     seen: PodSeen = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ class Pod:
             folder=self.folder,
             log=self.logs / f"{container['name']}.log",
         )
-        return await execute(command), last_words.read_text(errors="replace")
+        return await self.processes.execute(command), last_words.read_text(errors="replace")
 
     def _volume(self, name: str) -> Path:
         path = self.folder / "volumes" / name

@@ -1,27 +1,23 @@
 """A container's command as a process group that never outlives whoever started it.
 
-``python -m module`` is forked from a server that has the runner's light modules loaded, since a job
-starts some fifty containers and most of a cached one's time would be imports. Any other command is
+``python -m module`` is forked from a server that has the runner's light modules loaded: a job
+starts some fifty containers, and most of a cached one's time would be imports. Any other command is
 started as usual. Both ways give the same process: own session, own environment, output to a file.
 """
 
 import asyncio
 import contextlib
-import ctypes
-import multiprocessing
+import json
 import os
-import runpy
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from dataclasses import dataclass, field
 from pathlib import Path
 
-PRELOADED = ("mpj_runner.runner", "mpj_runner.stores.overlay", "argparse", "logging")
+from mpj_operator.shell.forkserver import die_with_parent
+
 GRACE_SECONDS = 5.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -37,16 +33,93 @@ class Command:
     """Output is appended to it."""
 
 
-async def execute(command: Command) -> int:
-    """Run a command to its end; return its exit code, 128 + n when signal n ended it.
+@dataclass
+class Processes:
+    """Starts commands; one for each event loop, to be closed at its end."""
 
-    On cancellation its whole process group is ended: SIGTERM, then SIGKILL.
-    """
-    code = await (_fork(command) if command.words[:2] == ("python", "-m") else _spawn(command))
-    return 128 - code if code < 0 else code
+    _server: asyncio.subprocess.Process | None = None
+    _reader: asyncio.Task[None] | None = None
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _started: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+    _ended: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+    _number: int = 0
+
+    async def execute(self, command: Command) -> int:
+        """Run a command to its end; return its exit code, 128 + n when signal n ended it.
+
+        On cancellation its whole process group is ended: SIGTERM, then SIGKILL.
+        """
+        forked = command.words[:2] == ("python", "-m")
+        pid, ended = await (self._fork(command) if forked else _spawn(command))
+        try:
+            code = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            _signal_group(pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(ended), GRACE_SECONDS)
+            raise
+        finally:
+            _signal_group(pid, signal.SIGKILL)
+        return 128 - code if code < 0 else code
+
+    async def close(self) -> None:
+        """End the server; whatever it forked ends with it."""
+        if self._server is None or self._reader is None:
+            return
+        if self._server.stdin is not None:
+            self._server.stdin.close()
+        await self._server.wait()
+        await self._reader
+
+    async def _fork(self, command: Command) -> tuple[int, asyncio.Future[int]]:
+        server = await self._running()
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        number = self._number
+        started, ended = loop.create_future(), loop.create_future()
+        self._started[number], self._ended[number] = started, ended
+        order = {
+            "id": number,
+            "words": command.words[2:],
+            "environment": dict(command.environment),
+            "folder": str(command.folder),
+            "log": str(command.log),
+        }
+        if server.stdin is None:
+            raise RuntimeError("the fork server has no input")
+        server.stdin.write(json.dumps(order).encode() + b"\n")
+        return await started, ended
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        async with self._starting:
+            if self._server is None:
+                self._server = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "mpj_operator.shell.forkserver",
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                )
+                self._reader = asyncio.create_task(self._read(self._server))
+            return self._server
+
+    async def _read(self, server: asyncio.subprocess.Process) -> None:
+        """Hand on what the server tells; when it is gone, so are its children."""
+        if server.stdout is None:
+            return
+        async for line in server.stdout:
+            message = json.loads(line)
+            if "pid" in message:
+                self._started.pop(message["id"]).set_result(message["pid"])
+            else:
+                self._ended.pop(message["id"]).set_result(message["code"])
+        for future in (*self._started.values(), *self._ended.values()):
+            if not future.done():
+                future.set_result(-signal.SIGKILL)
 
 
-async def _spawn(command: Command) -> int:
+async def _spawn(command: Command) -> tuple[int, asyncio.Future[int]]:
     program, *arguments = command.words
     with command.log.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
@@ -58,78 +131,12 @@ async def _spawn(command: Command) -> int:
             env=command.environment,
             cwd=command.folder,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
-    try:
-        return await process.wait()
-    except asyncio.CancelledError:
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
-        raise
-    finally:
-        _signal_group(process.pid, signal.SIGKILL)
+    return process.pid, asyncio.ensure_future(process.wait())
 
 
-async def _fork(command: Command) -> int:
-    process = _server().Process(target=run_module, args=(command,), daemon=False)
-    await asyncio.to_thread(process.start)
-    try:
-        await _ended(process)
-    except asyncio.CancelledError:
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_ended(process), GRACE_SECONDS)
-        raise
-    finally:
-        _signal_group(process.pid, signal.SIGKILL)
-        process.join()
-    return process.exitcode if process.exitcode is not None else -signal.SIGKILL
-
-
-@cache
-def _server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    return context
-
-
-async def _ended(process: ForkServerProcess) -> None:
-    """Wait until a process is gone; its sentinel becomes readable then."""
-    loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    loop.add_reader(process.sentinel, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(process.sentinel)
-
-
-def run_module(command: Command) -> None:
-    """Become ``python -m module arguments``: what the forked process does."""
-    os.setsid()
-    _die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    log = os.open(command.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.environ.clear()
-    os.environ.update(command.environment)
-    os.chdir(command.folder)
-    _, _, module, *arguments = command.words
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies, however it dies."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _signal_group(group: int | None, number: signal.Signals) -> None:
+def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if group is not None:
+        if group > 1:
             os.killpg(group, number)
