@@ -82,13 +82,13 @@ class Pinned:
         memory = (ctypes.c_float * (self.bytes // 4)).from_address(self._host)
         self.array: Array = np.ctypeslib.as_array(memory).reshape(shape)
 
-    def to_device(self, stream: "Stream", device: int | None = None) -> None:
-        """Enqueue the copy to the device; to another address when one is given."""
-        self._copy(device or self.device, self._host, "cudaMemcpyHostToDevice", stream)
+    def to_device(self, stream: "Stream") -> None:
+        """Enqueue the copy to the device."""
+        self._copy(self.device, self._host, "cudaMemcpyHostToDevice", stream)
 
-    def to_host(self, stream: "Stream", device: int | None = None) -> None:
-        """Enqueue the copy from the device; from another address when one is given."""
-        self._copy(self._host, device or self.device, "cudaMemcpyDeviceToHost", stream)
+    def to_host(self, stream: "Stream") -> None:
+        """Enqueue the copy from the device."""
+        self._copy(self._host, self.device, "cudaMemcpyDeviceToHost", stream)
 
     def _copy(self, to: int, source: int, kind: str, stream: "Stream") -> None:
         rt = runtime()
@@ -149,4 +149,8 @@ class Stream:
             graph = call(rt.cudaStreamEndCapture(self.handle))
         executable = call(rt.cudaGraphInstantiate(graph, 0))
         call(rt.cudaGraphDestroy(graph))
-        return lambda: call(rt.cudaGraphLaunch(executable, self.handle)) and None
+
+        def launch() -> None:
+            call(rt.cudaGraphLaunch(executable, self.handle))
+
+        return launch

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Final, Self
@@ -126,15 +127,25 @@ class _CudaEngine(_Engine):
     def __init__(self, session: Any, folder: Path, options: RunOptions) -> None:  # noqa: ANN401
         super().__init__(session)
         self._folder, self._options = folder, options
+        self._held = ExitStack()
+
+    def __exit__(self, *exc: object) -> None:
+        self._held.close()
+        super().__exit__(*exc)
 
     def stepper(self, batch: Array) -> Callable[[], float]:
-        """Time transfer in, graph replay and transfer out on one stream."""
+        """Time transfer in, graph replay and transfer out on one stream.
+
+        The graph belongs to a session of its own: its input and output lie at fixed addresses.
+        """
         ort = _onnxruntime()
-        stream = cuda.Stream()
+        stream = self._held.enter_context(cuda.Stream())
         settings = _settings(self._options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
         graphed = {"enable_cuda_graph": "1", "user_compute_stream": str(int(stream.handle))}
         session = _session(self._folder / _MODEL, settings, self._options, graphed)
         source, target = cuda.Pinned(batch.shape), cuda.Pinned(self.infer(batch).shape)
+        self._held.callback(source.free)
+        self._held.callback(target.free)
         source.array[...] = batch
         binding = session.io_binding()
         for bind, name, memory in (
