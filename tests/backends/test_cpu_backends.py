@@ -14,6 +14,7 @@ from worlds import built
 from mpj_runner.backends import backend, cuda, hardware
 from mpj_runner.backends.base import RunOptions
 from mpj_runner.backends.layers import count
+from mpj_runner.backends.onnxruntime import OnnxRuntime
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.steps import BuildParams
 from mpj_runner.graph.legalize import legalize
@@ -217,3 +218,15 @@ def test_a_visible_gpu_that_onnxruntime_cannot_use_is_an_error(tmp_path, monkeyp
     assert "fell back to the processor" in message or "cannot run this graph" in message
     assert "CUDA" in message
     assert "none given" not in message
+
+
+def test_a_visible_gpu_is_left_alone_when_the_processor_is_asked_for(tmp_path, monkeypatch):
+    onnx.save(small_detector(), tmp_path / "m.onnx")
+    (tmp_path / "engine").mkdir()
+    monkeypatch.setattr(cuda, "device_count", lambda: 1)
+    runtime = OnnxRuntime(cpu_only=True)
+    params = BuildParams(backend="onnxruntime", precision="fp32", threads=1)
+    runtime.build(tmp_path / "m.onnx", params, tmp_path / "engine")
+    with runtime.load(tmp_path / "engine", OPTIONS) as engine:
+        assert np.isfinite(engine.infer(BATCH)).all()
+    assert runtime.hardware() == hardware.cpu()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import onnx
@@ -25,6 +25,8 @@ from mpj_runner.graph.legalize import is_wide
 
 log = logging.getLogger(__name__)
 
+Device = Literal["cpu", "cuda"]
+
 _MODEL: Final = "model.onnx"
 _CUDA: Final = "CUDAExecutionProvider"
 _ERRORS_ONLY: Final = 3
@@ -37,7 +39,13 @@ class OnnxRuntime:
     The file holds what ONNX Runtime's portable optimisations make of the graph (its level
     "extended"). What depends on one processor, its memory layout, is added by every load: a file
     with that inside would run wrongly, or not at all, on another processor.
+
+    Args:
+        cpu_only: leave a visible GPU alone.
     """
+
+    def __init__(self, *, cpu_only: bool = False) -> None:
+        self._device: Device = "cuda" if cuda.device_count() and not cpu_only else "cpu"
 
     def build(self, onnx: Path, params: BuildParams, folder: Path) -> EngineLayers:
         """Optimise the graph, and read back what the loaded engine runs in which type."""
@@ -45,29 +53,27 @@ class OnnxRuntime:
         options = RunOptions(params.precision, params.threads)
         settings = _settings(options, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
         settings.optimized_model_filepath = str(folder / _MODEL)
-        _session(onnx, settings, options)
-        device = "cuda" if cuda.device_count() else "cpu"
+        _session(onnx, settings, options, self._device)
         write_info(
             EngineInfo(
                 backend="onnxruntime",
                 package=package_version("onnxruntime-gpu"),
                 hardware=self.hardware(),
                 precision=params.precision,
-                device=device,
-                needs_vnni=device == "cpu" and _is_wide(onnx),
+                device=self._device,
+                needs_vnni=self._device == "cpu" and _is_wide(onnx),
             ),
             folder,
         )
-        return EngineLayers(layers=tuple(_read_back(folder, options)))
+        return EngineLayers(layers=tuple(_read_back(folder, options, self._device)))
 
     def load(self, folder: Path, options: RunOptions) -> Engine:
         """Open a session on the file that ``build`` wrote."""
         info = read_info(folder, "onnxruntime")
-        device = "cuda" if cuda.device_count() else "cpu"
-        if info.device != device:
+        if info.device != self._device:
             raise UserError(
                 f"spec.target.backend: this engine was built for onnxruntime on {info.device}, "
-                f"but here it would run on {device}: give all units the same resources "
+                f"but here it would run on {self._device}: give all units the same resources "
                 "(spec.resources.gpu)"
             )
         if info.needs_vnni and not int8_is_safe():
@@ -78,12 +84,13 @@ class OnnxRuntime:
             )
         ort = _onnxruntime()
         settings = _settings(options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
-        session = _session(folder / _MODEL, settings, options)
-        return _CudaEngine(session, folder, options) if device == "cuda" else _Engine(session)
+        session = _session(folder / _MODEL, settings, options, self._device)
+        on_gpu = self._device == "cuda"
+        return _CudaEngine(session, folder, options) if on_gpu else _Engine(session)
 
     def hardware(self) -> str:
         """Return the GPU where one is visible, else the processor with its instruction sets."""
-        return (gpu() if cuda.device_count() else None) or cpu()
+        return (gpu() if self._device == "cuda" else None) or cpu()
 
 
 class _Engine:
@@ -142,7 +149,7 @@ class _CudaEngine(_Engine):
         stream = self._held.enter_context(cuda.Stream())
         settings = _settings(self._options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
         graphed = {"enable_cuda_graph": "1", "user_compute_stream": str(int(stream.handle))}
-        session = _session(self._folder / _MODEL, settings, self._options, graphed)
+        session = _session(self._folder / _MODEL, settings, self._options, "cuda", graphed)
         source, target = cuda.Pinned(batch.shape), cuda.Pinned(self.infer(batch).shape)
         self._held.callback(source.free)
         self._held.callback(target.free)
@@ -154,9 +161,14 @@ class _CudaEngine(_Engine):
         ):
             bind(name, "cuda", 0, np.float32, list(memory.array.shape), memory.device)
 
+        # A session must go before the stream that it computes on: this empties before that closes.
+        live = {"session": session, "binding": binding}
+        self._held.callback(live.clear)
+        del session, binding
+
         def work() -> None:
             source.to_device(stream)
-            session.run_with_iobinding(binding)
+            live["session"].run_with_iobinding(live["binding"])
             target.to_host(stream)
 
         work()  # the first run captures the graph; all later ones replay it
@@ -187,13 +199,13 @@ def _session(
     path: Path,
     settings: Any,  # noqa: ANN401 - no type stubs
     options: RunOptions,
+    device: Device,
     extra: dict[str, str] | None = None,
 ) -> Any:  # noqa: ANN401 - no type stubs
-    """Open a session on the GPU if one is visible, else on the processor; never by fall-back."""
+    """Open a session on the device that was asked for; never on the other one by fall-back."""
     ort = _onnxruntime()
     providers: list[Any] = ["CPUExecutionProvider"]
-    wants_cuda = cuda.device_count() > 0
-    if wants_cuda:
+    if device == "cuda":
         ort.preload_dlls()
         providers.insert(0, (_CUDA, {**_cuda_options(options), **(extra or {})}))
     with captured_stderr() as words:
@@ -204,7 +216,7 @@ def _session(
                 f"spec.target.backend: onnxruntime cannot run this graph; its words: "
                 f"{str(error)[:_WORDS]}"
             ) from error
-    if wants_cuda and _CUDA not in session.get_providers():
+    if device == "cuda" and _CUDA not in session.get_providers():
         raise UserError(
             "spec.target.backend: a GPU is visible, but onnxruntime fell back to the processor; "
             f"its reason: {words()[-_WORDS:] or 'none given'}. Install the CUDA libraries that it "
@@ -235,13 +247,13 @@ def _cuda_options(options: RunOptions) -> dict[str, str]:
     }
 
 
-def _read_back(folder: Path, options: RunOptions) -> Iterator[EngineLayer]:
+def _read_back(folder: Path, options: RunOptions, device: Device) -> Iterator[EngineLayer]:
     """Yield the layers of the graph as a load optimises it for this machine."""
     with tempfile.TemporaryDirectory() as place:
         level = _onnxruntime().GraphOptimizationLevel.ORT_ENABLE_ALL
         settings = _settings(options, level)
         settings.optimized_model_filepath = str(Path(place) / _MODEL)
-        _session(folder / _MODEL, settings, options)
+        _session(folder / _MODEL, settings, options, device)
         graph = onnx.load(settings.optimized_model_filepath).graph
     types = _tensor_types(graph)
     for node in graph.node:
