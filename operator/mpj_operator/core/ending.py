@@ -4,6 +4,7 @@ from mpj_operator.api.status import BestStatus, UnitStatus
 from mpj_operator.core import conditions as c
 from mpj_operator.core import units as u
 from mpj_operator.core.judge import best
+from mpj_operator.core.params import precision_of
 from mpj_operator.core.world import World
 from mpj_runner.contract.messages import Request
 from mpj_runner.contract.report import Best, Environment, Objective, ReportJob, ReportParams
@@ -149,15 +150,8 @@ def _engines(world: World) -> list[tuple[str, Precision]]:
         if _engine(result) in seen or len(seen) == FINALISTS:
             continue
         seen.add(_engine(result))
-        engines.append((unit.name, precision_of(world, unit)))
+        engines.append((unit.name, precision_of(unit.candidate, world.seen.job.spec)))
     return engines
-
-
-def precision_of(world: World, unit: u.Unit) -> Precision:
-    """Return what a candidate's engine is built as."""
-    if unit.candidate is not None:
-        return unit.candidate.precision
-    return u.plain(world.seen.job.spec).format
 
 
 def _engine(result: Result) -> str | None:

@@ -6,24 +6,18 @@ depends on, and never where a pod ran.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from mpj_operator.api.candidates import Candidate
-from mpj_operator.api.data import Calibration, Validation
 from mpj_operator.api.job import MixedPrecisionJob
+from mpj_operator.core import params
 from mpj_operator.core import units as u
 from mpj_runner.contract.base import Value
 from mpj_runner.contract.messages import Input, Request
-from mpj_runner.contract.quantization import AutoCast, Ptq
+from mpj_runner.contract.quantization import AutoCast
 from mpj_runner.contract.report import ReportParams
 from mpj_runner.contract.steps import (
-    AutoCastParams,
     AutoQuantParams,
-    BenchmarkParams,
-    BuildParams,
-    CalibrateParams,
-    EvalParams,
-    ExportParams,
     Precision,
     PtqParams,
     RealizeParams,
@@ -32,9 +26,6 @@ from mpj_runner.contract.steps import (
     StepName,
 )
 
-V = TypeVar("V", bound=Value)
-CROSS_CHECK_IMAGES = 200
-"""Images on which the reference is held against ONNX Runtime CPU."""
 CALIBRATION, VALIDATION = "snapshot-calibration", "snapshot-validation"
 
 
@@ -88,9 +79,9 @@ class Requests:
         own = {f"engine-{name}": self._from(name, "build", "engine") for name, _ in engines}
         return self._close([self._benchmark(engines, own)])
 
-    def report(self, params: ReportParams) -> tuple[Request, ...]:
+    def report(self, asked: ReportParams) -> tuple[Request, ...]:
         """Return the report's request; it also publishes the winner's files."""
-        winner = params.best.name
+        winner = asked.best.name
         publish = {"json": "report.json", "html": "report.html"}
         inputs = {f"manifest-{unit}": Input(unit=sha) for unit, sha in self.manifests.items()}
         if u.SCORE in self.manifests:
@@ -104,75 +95,36 @@ class Requests:
             publish[f"best-{name}"] = file
         inputs["best-metadata"] = self._metadata(winner)
         publish["best-metadata"] = "metadata.json"
-        return self._close([Container("report", params, inputs, publish=publish)])
+        return self._close([Container("report", asked, inputs, publish=publish)])
 
     def _prepare(self) -> list[Container]:
         spec = self.job.spec
-        model = spec.model
-        export = ExportParams(
-            format=model.resolved_format,
-            factory=model.factory,
-            input_size=model.input_size,
-            batch_size=spec.target.batch_size,
-            classes=model.classes,
-            preprocess=model.preprocess,
-            decoder=model.decoder,
-        )
-        source = Input(source=model.uri, field="spec.model.uri")
-        calibration, validation = spec.calibration, spec.validation
+        source = Input(source=spec.model.uri, field="spec.model.uri")
+        export = params.export(spec, spec.model.resolved_format)
         return [
             Container("export", export, {"model": source}),
-            self._snapshot(
-                CALIBRATION,
-                "spec.calibration",
-                calibration,
-                SnapshotParams(
-                    role="calibration",
-                    format=calibration.format,
-                    split=calibration.split,
-                    annotations=calibration.annotations,
-                    max_images=calibration.max_images,
-                    seed=calibration.seed,
-                ),
-            ),
-            self._snapshot(
-                VALIDATION,
-                "spec.validation",
-                validation,
-                SnapshotParams(
-                    role="validation",
-                    format=validation.format,
-                    split=validation.split,
-                    annotations=validation.annotations,
-                    max_images=validation.max_images,
-                    on_corrupt_image=validation.on_corrupt_image,
-                    category_mapping=validation.category_mapping,
-                ),
-            ),
+            self._snapshot(CALIBRATION, spec.calibration.uri, params.calibration_snapshot(spec)),
+            self._snapshot(VALIDATION, spec.validation.uri, params.validation_snapshot(spec)),
         ]
 
-    def _snapshot(
-        self, name: str, where: str, data: Calibration | Validation, params: SnapshotParams
-    ) -> Container:
+    def _snapshot(self, name: str, uri: str, snapshot: SnapshotParams) -> Container:
         inputs = {
-            "source": Input(source=data.uri, field=f"{where}.uri"),
+            "source": Input(source=uri, field=f"spec.{snapshot.role}.uri"),
             "metadata": Input(step="export", output="metadata"),
         }
-        return Container("snapshot", params, inputs, name=name)
+        return Container("snapshot", snapshot, inputs, name=name)
 
     def _calibrate(self) -> Container:
-        ptqs = [c.ptq for c in self.job.spec.expanded() if c.ptq is not None]
-        params = CalibrateParams(calibrate_per_node=any(p.calibrate_per_node for p in ptqs))
-        return Container("calibrate", params, self._calibration_inputs())
+        return Container("calibrate", params.calibrate(self.job.spec), self._calibration_inputs())
 
     def _score(self) -> list[Container]:
         containers: list[Container] = []
         for pair in u.scorings(self.job.spec):
             format_, method = pair
             score = scoring_container("score", pair)
-            params = AutoQuantParams(format=format_, method=method)
-            containers.append(Container("autoquant", params, self._calibration_inputs(), score))
-            if bits := self._budgets(pair):
+            asked = AutoQuantParams(format=format_, method=method)
+            containers.append(Container("autoquant", asked, self._calibration_inputs(), score))
+            if bits := params.budgets(self.job.spec, pair):
                 inputs = {
                     "model": self._model(),
                     "scores": Input(step=score, output="scores"),
@@ -184,16 +136,10 @@ class Requests:
                 )
         return containers
 
-    def _budgets(self, pair: u.Scoring) -> tuple[float, ...]:
-        candidates = self.job.spec.expanded()
-        asked = [(c.auto_quantize, c.bits) for c in candidates if c.auto_quantize is not None]
-        return tuple(sorted({b for a, b in asked if b and (a.format, a.method) == pair}))
-
     def _baseline(self) -> list[Container]:
         if self.job.spec.baseline_precision == "fp32":
             return self._judged(u.BASELINE, "fp32", [], like_reference=True)
-        cast = AutoCastParams()
-        return self._judged(u.BASELINE, "fp16", [self._autocast(cast)])
+        return self._judged(u.BASELINE, "fp16", [self._autocast(AutoCast())])
 
     def _candidate(self, unit: u.Unit) -> list[Container]:
         candidate = unit.candidate
@@ -205,29 +151,19 @@ class Requests:
     def _made(self, candidate: Candidate) -> list[Container]:
         """Return the container that makes a candidate's graph."""
         if candidate.auto_cast is not None:
-            return [self._autocast(_as(AutoCastParams, candidate.auto_cast, AutoCast))]
+            return [self._autocast(candidate.auto_cast)]
         if candidate.ptq is not None:
-            ptq = candidate.ptq
-            extra = {}
+            ptq, extra = candidate.ptq, {}
             if ptq.exclude_from:
                 extra["kept"] = self._from(ptq.exclude_from, "autocast", "kept")
-            return [self._ptq(_as(PtqParams, ptq, Ptq), extra)]
+            return [self._ptq(params.ptq(ptq), extra)]
         if candidate.auto_quantize is not None:
             return [self._allocated(candidate)]
         if candidate.onnx is None:
             raise ValueError(f"candidate {candidate.name} has no member")
-        model = self.job.spec.model
-        params = ExportParams(
-            format="onnx",
-            input_size=model.input_size,
-            batch_size=self.job.spec.target.batch_size,
-            classes=model.classes,
-            preprocess=model.preprocess,
-            decoder=model.decoder,
-        )
         where = f"spec.candidates[{candidate.name}].onnx.uri"
         source = Input(source=candidate.onnx.uri, field=where)
-        return [Container("export", params, {"model": source})]
+        return [Container("export", params.export(self.job.spec, "onnx"), {"model": source})]
 
     def _allocated(self, candidate: Candidate) -> Container:
         aq, bits = candidate.auto_quantize, candidate.bits
@@ -248,31 +184,25 @@ class Requests:
             return Container(
                 "realize", RealizeParams(effective_bits=bits, remainder=remainder), inputs
             )
-        params = PtqParams(
-            format=aq.format,
-            calibration_method=aq.calibration_method,
-            remainder=aq.remainder,
-            effective_bits=bits,
-        )
-        return self._ptq(params, {"allocation": allocation})
+        return self._ptq(params.allocated(aq, bits), {"allocation": allocation})
 
     def _trial(self, unit: u.Unit) -> list[Container]:
-        pair = u.search_scoring(self.job.spec)
-        plain = u.plain(self.job.spec)
-        params = _as(PtqParams, plain, Ptq).model_copy(update={"keep_most_sensitive": unit.kept})
+        spec = self.job.spec
+        pair = u.search_scoring(spec)
         scores = self._from(u.SCORE, scoring_container("score", pair), "scores")
-        return self._judged(unit.name, plain.format, [self._ptq(params, {"scores": scores})])
+        asked = params.trial(spec, unit.kept or 0)
+        return self._judged(unit.name, asked.format, [self._ptq(asked, {"scores": scores})])
 
-    def _autocast(self, params: AutoCastParams) -> Container:
-        return Container("autocast", params, self._calibration_inputs())
+    def _autocast(self, cast: AutoCast) -> Container:
+        return Container("autocast", params.autocast(cast), self._calibration_inputs())
 
-    def _ptq(self, params: PtqParams, extra: Mapping[str, Input]) -> Container:
+    def _ptq(self, asked: PtqParams, extra: Mapping[str, Input]) -> Container:
         inputs = {
             "model": self._model(),
             "metadata": self._metadata(),
             "statistics": self._from(u.CALIBRATE, "calibrate", "statistics"),
         }
-        return Container("ptq", params, {**inputs, **extra})
+        return Container("ptq", asked, {**inputs, **extra})
 
     def _judged(
         self,
@@ -308,50 +238,20 @@ class Requests:
         build = {"model": model, "metadata": metadata}
         return [
             *made,
-            Container("build", self._build_params(precision), build),
-            Container("eval", self._eval_params(precision, reference=reference), accuracy),
+            Container("build", params.build(self.job.spec, precision), build),
+            Container(
+                "eval", params.evaluate(self.job.spec, precision, reference=reference), accuracy
+            ),
             self._benchmark(engines, engine_inputs),
         ]
-
-    def _build_params(self, precision: Precision) -> BuildParams:
-        target = self.job.spec.target
-        return BuildParams(
-            backend=target.backend,
-            precision=precision,
-            batch_size=target.batch_size,
-            threads=target.threads,
-            builder_optimization_level=target.builder_optimization_level,
-            workspace_size=target.workspace_bytes,
-            compute_capabilities=target.compute_capabilities,
-        )
-
-    def _eval_params(self, precision: Precision, *, reference: bool) -> EvalParams:
-        target, validation = self.job.spec.target, self.job.spec.validation
-        return EvalParams(
-            backend=target.backend,
-            precision=precision,
-            threads=target.threads,
-            score_threshold=validation.score_threshold,
-            iou_threshold=validation.iou_threshold,
-            max_detections=validation.max_detections,
-            metric=self.job.spec.objective.metric,
-            cross_check_images=CROSS_CHECK_IMAGES if reference else 0,
-        )
 
     def _benchmark(
         self, engines: Sequence[tuple[str, Precision]], own: Mapping[str, Input]
     ) -> Container:
-        target = self.job.spec.target
-        params = BenchmarkParams(
-            backend=target.backend,
-            engines=tuple(name for name, _ in engines),
-            precisions=tuple(precision for _, precision in engines),
-            batch_size=target.batch_size,
-            threads=target.threads,
-        )
         images = self._from(u.PREPARE, VALIDATION, "images")
         inputs = {**own, "metadata": self._metadata(), "images": images}
-        return Container("benchmark", params, inputs, measures=True)
+        asked = params.benchmark(self.job.spec, engines)
+        return Container("benchmark", asked, inputs, measures=True)
 
     def _calibration_inputs(self) -> dict[str, Input]:
         images = self._from(u.PREPARE, CALIBRATION, "images")
@@ -385,11 +285,6 @@ class Requests:
             )
             for c in made
         )
-
-
-def _as(wanted: type[V], value: Value, shared: type[Value]) -> V:
-    """Return a value of another class from the members that both have."""
-    return wanted.model_validate({name: getattr(value, name) for name in shared.model_fields})
 
 
 def scoring_container(step: str, pair: u.Scoring) -> str:
