@@ -215,9 +215,9 @@ def test_a_visible_gpu_that_onnxruntime_cannot_use_is_an_error(tmp_path, monkeyp
     with pytest.raises(UserError) as caught:
         backend("onnxruntime").build(tmp_path / "m.onnx", params, tmp_path / "engine")
     message = str(caught.value)
-    assert "fell back to the processor" in message or "cannot run this graph" in message
-    assert "CUDA" in message
-    assert "none given" not in message
+    assert "a GPU is visible, but onnxruntime fell back to the processor" in message
+    assert "libcuda.so" in message  # only the driver is missing: all other libraries are installed
+    assert "\x1b" not in message
 
 
 def test_a_visible_gpu_is_left_alone_when_the_processor_is_asked_for(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """ONNX Runtime: its CUDA provider where a GPU is visible, its processor kernels elsewhere."""
 
-import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,8 +22,6 @@ from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import EngineLayer, EngineLayers
 from mpj_runner.contract.steps import BuildParams
 from mpj_runner.graph.legalize import is_wide
-
-log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
@@ -219,10 +217,17 @@ def _session(
     if device == "cuda" and _CUDA not in session.get_providers():
         raise UserError(
             "spec.target.backend: a GPU is visible, but onnxruntime fell back to the processor; "
-            f"its reason: {words()[-_WORDS:] or 'none given'}. Install the CUDA libraries that it "
-            "names, or hide the GPU (CUDA_VISIBLE_DEVICES=) to measure the processor"
+            f"its reason: {_reason(words())}. Install what it names, or hide the GPU "
+            "(CUDA_VISIBLE_DEVICES=) to measure the processor"
         )
     return session
+
+
+def _reason(words: str) -> str:
+    """Return the heart of what ONNX Runtime logged, without colours and source positions."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", words)
+    library = re.search(r"\S+\.so[.\d]*: cannot open shared object file", plain)
+    return library[0] if library else plain[-_WORDS:] or "none given"
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -1,6 +1,5 @@
 """OpenVINO on the processor."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
@@ -18,8 +17,6 @@ from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import EngineLayers
 from mpj_runner.contract.steps import BuildParams
 from mpj_runner.graph.legalize import is_wide
-
-log = logging.getLogger(__name__)
 
 _IR: Final = "model.xml"
 _BOOKKEEPING: Final = frozenset({"Const", "Input", "Output", "Parameter", "Result"})

@@ -1,6 +1,5 @@
 """TensorRT 10, TensorRT 11 and TensorRT-RTX: one adapter, since one code path fits all three."""
 
-import logging
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +16,6 @@ from mpj_runner.backends.tensorrt_log import listening
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import EngineLayers
 from mpj_runner.contract.steps import BackendName, BuildParams
-
-log = logging.getLogger(__name__)
 
 PLAN: Final = "model.plan"
 _RTX_ABSENT: Final = {(9, 0): "H100, H200", (10, 0): "B200", (8, 7): "Orin"}
