@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter_ns
@@ -16,7 +16,7 @@ from mpj_runner.backends.base import Array, Engine, RunOptions
 from mpj_runner.backends.cpus import default_threads
 from mpj_runner.backends.hardware import cpu, gpu, int8_is_safe
 from mpj_runner.backends.info import EngineInfo, package_version, read_info, write_info
-from mpj_runner.backends.layers import PRODUCTS, layer
+from mpj_runner.backends.onnxruntime_layers import layers_of
 from mpj_runner.backends.stderr import captured_stderr
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import EngineLayer, EngineLayers
@@ -63,7 +63,7 @@ class OnnxRuntime:
             ),
             folder,
         )
-        return EngineLayers(layers=tuple(_read_back(folder, options, self._device)))
+        return EngineLayers(layers=_read_back(folder, options, self._device))
 
     def load(self, folder: Path, options: RunOptions) -> Engine:
         """Open a session on the file that ``build`` wrote."""
@@ -252,53 +252,15 @@ def _cuda_options(options: RunOptions) -> dict[str, str]:
     }
 
 
-def _read_back(folder: Path, options: RunOptions, device: Device) -> Iterator[EngineLayer]:
-    """Yield the layers of the graph as a load optimises it for this machine."""
+def _read_back(folder: Path, options: RunOptions, device: Device) -> tuple[EngineLayer, ...]:
+    """Return the layers of the graph as a load optimises it for this machine."""
     with tempfile.TemporaryDirectory() as place:
         level = _onnxruntime().GraphOptimizationLevel.ORT_ENABLE_ALL
         settings = _settings(options, level)
         settings.optimized_model_filepath = str(Path(place) / _MODEL)
         _session(folder / _MODEL, settings, options, device)
         graph = onnx.load(settings.optimized_model_filepath).graph
-    types = _tensor_types(graph)
-    for node in graph.node:
-        if node.op_type != "Constant":
-            yield layer(node.name, node.op_type, _precision(node, types))
-
-
-def _precision(node: onnx.NodeProto, types: dict[str, str]) -> str:
-    """Return the type that a node computes in: of its weights, else of the first known input."""
-    order = (*node.input[1:2], *node.input) if node.op_type in PRODUCTS else node.input
-    if node.op_type.startswith("Q"):
-        order = node.input[:1]  # QLinear operators: data, scale, zero point, weights, …
-    return next((types[name] for name in order if name in types), "float32")
-
-
-def _tensor_types(graph: onnx.GraphProto) -> dict[str, str]:
-    """Return what is known of the graph's tensor types, in NumPy's words."""
-
-    def word(element_type: int) -> str:
-        name: str = onnx.TensorProto.DataType.Name(element_type).lower()
-        return {"float": "float32"}.get(name, name)
-
-    types = {tensor.name: word(tensor.data_type) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        types[value.name] = word(value.type.tensor_type.elem_type)
-    for node in graph.node:
-        if node.op_type == "QuantizeLinear":
-            types[node.output[0]] = types.get(node.input[2], "uint8") if node.input[2:] else "uint8"
-        elif node.op_type == "Cast":
-            to = next(a.i for a in node.attribute if a.name == "to")
-            types[node.output[0]] = word(to)
-        elif node.op_type.startswith("QLinear"):
-            types[node.output[0]] = types.get(node.input[0], "uint8")
-        elif node.op_type == "DequantizeLinear":
-            types[node.output[0]] = types.get(node.input[1], "float32")
-        else:
-            found = next((types[x] for x in node.input if x in types), "float32")
-            for name in node.output:
-                types.setdefault(name, found)
-    return types
+    return tuple(layers_of(graph))
 
 
 def _is_wide(path: Path) -> bool:
