@@ -1,6 +1,7 @@
 """One benchmark at a time: across processes, and released by death."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -73,3 +74,15 @@ def test_a_link_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links"), machine_lock(tmp_path):
         pass
     assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_pods_own_temporary_folder_is_not_where_it_lies(tmp_path):
+    code = (
+        "import tempfile; from mpj_runner.backends.lock import SHARED; "
+        "print(tempfile.gettempdir(), SHARED)"
+    )
+    own = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
+    pods, everyones = done.stdout.split()
+    assert pods == str(tmp_path)
+    assert not everyones.startswith(pods)

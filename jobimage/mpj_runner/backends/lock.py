@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 NAME: Final = "mixedprecision-benchmark.lock"
+SHARED: Final = Path("/tmp")  # noqa: S108 - everyone's on purpose; TMPDIR is each pod's own
 _EVERYONE: Final = 0o666
 
 
@@ -22,9 +22,9 @@ def machine_lock(folder: Path | None = None) -> Iterator[None]:
     The kernel releases it when its holder dies, however that happens.
 
     Args:
-        folder: where the lock file lies; default: the temporary folder, shared by all users.
+        folder: where the lock file lies; default: what all users of the machine share.
     """
-    descriptor = _open((folder or Path(tempfile.gettempdir())) / NAME)
+    descriptor = _open((folder or SHARED) / NAME)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
