@@ -13,7 +13,7 @@ STAMP := $(VENV)/.set-up
 LOCK := requirements.lock
 PARITY := .venv-parity
 
-.PHONY: help setup demo test lint format generate verify lock bench bench-latency parity gpu clean
+.PHONY: help setup demo test lint format generate verify lock bench parity clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16

@@ -1,0 +1,97 @@
+"""The failure policy: what a child shows, and what that means for its unit."""
+
+import pytest
+
+from mpj_operator.core.failure import MAX_DISRUPTIONS, view
+from mpj_operator.core.observed import ChildSeen, ContainerSeen, PodSeen
+from mpj_runner.contract.messages import Blob, StepDone, StepError, Termination
+
+MANIFEST = Blob(sha256="0" * 64, size_bytes=1)
+DONE = Termination(steps=(StepDone(name="export", outcome={}),), manifest=MANIFEST).encode()
+
+
+def error(family: str, message: str, trace: str | None = None) -> str:
+    words = StepError(family=family, step="eval", message=message, trace=trace)
+    return Termination(error=words).encode()
+
+
+def ended(message: str = "", code: int = 1, reason: str = "Error", **pod: object) -> PodSeen:
+    first = ContainerSeen("build", "terminated", 0, "Completed")
+    return PodSeen(
+        "p", "Failed", (first, ContainerSeen("eval", "terminated", code, reason, message)), **pod
+    )  # type: ignore[arg-type]
+
+
+def succeeded(message: str) -> PodSeen:
+    return PodSeen(
+        "p", "Succeeded", (ContainerSeen("export", "terminated", 0, "Completed", message),)
+    )
+
+
+def running(step: str) -> PodSeen:
+    return PodSeen("p", "Running", (ContainerSeen(step, "running"),))
+
+
+def child(*pods: PodSeen, **fields: object) -> ChildSeen:
+    return ChildSeen("c", "int8", 1, pods=pods, **fields)  # type: ignore[arg-type]
+
+
+OOM = ended(code=137, reason="OOMKilled")
+BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "reason", "message", "stop"),
+    [
+        pytest.param(child(succeeded(DONE), outcome="Complete"), "Succeeded", "Succeeded", "",
+                     False, id="complete with its last words"),
+        pytest.param(child(succeeded(DONE[:-9]), outcome="Complete"), "Lost", "ResultLost",
+                     "not readable", False, id="complete, but the words are cut"),
+        pytest.param(child(outcome="Complete"), "Lost", "ResultLost", "not readable", False,
+                     id="complete, but the pod is collected"),
+        pytest.param(child(ended(error("UserError", "spec.x: do y"), 64), outcome="Failed",
+                           reason="PodFailurePolicy"), "Failed", "UserError", "spec.x: do y", False,
+                     id="the user's error, in its own words"),
+        pytest.param(child(ended(error("TransientError", "the store is away"), 75),
+                           outcome="Failed", reason="BackoffLimitExceeded"), "Failed",
+                     "TransientError", "the store is away", False, id="retried to the limit"),
+        pytest.param(child(ended("tail of the log", 139), outcome="Failed"), "Failed", "Error",
+                     "eval ended with exit code 139: tail of the log", False, id="a crash"),
+        pytest.param(child(OOM, outcome="Failed"), "Failed", "OOMKilled",
+                     "eval was OOMKilled: raise spec.resources.gpu.limits.memory", False,
+                     id="out of memory to the limit"),
+        pytest.param(child(OOM, OOM), "Failed", "OOMKilled", "raise spec.resources.gpu", True,
+                     id="out of memory twice ends it"),
+        pytest.param(child(OOM, running("eval")), "Running", "Running", "", False,
+                     id="out of memory once is retried"),
+        pytest.param(child(BUG, BUG), "Failed", "Bug", "KeyError: 'x'", True,
+                     id="the same traceback twice ends it"),
+        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70)), "Running", "Running", "",
+                     False, id="another traceback is another try"),
+        pytest.param(child(*[ended(disrupted=True)] * MAX_DISRUPTIONS, running("eval")), "Running",
+                     "Running", "", False, id="disruptions are ignored"),
+        pytest.param(child(*[ended(disrupted=True)] * (MAX_DISRUPTIONS + 1)), "Failed",
+                     "DisruptedTooOften", "its pods were disrupted 6 times", True,
+                     id="too many disruptions end it"),
+        pytest.param(child(outcome="Failed", reason="DeadlineExceeded"), "Failed",
+                     "UnitDeadlineExceeded", "longer than spec.unitDeadlineSeconds", False,
+                     id="the unit's deadline"),
+        pytest.param(child(outcome="Failed", reason="BackoffLimitExceeded", message="limit"),
+                     "Failed", "BackoffLimitExceeded", "limit", False, id="failed without a pod"),
+        pytest.param(child(suspended=True), "Queued", "Queued", "waits for admission", False,
+                     id="held by a queue"),
+        pytest.param(child(), "Pending", "Created", "waits for its pod", False, id="no pod yet"),
+        pytest.param(child(PodSeen("p", unschedulable="0/3 nodes: no nvidia.com/gpu")), "Pending",
+                     "Unschedulable", "no nvidia.com/gpu", False, id="no node"),
+        pytest.param(
+            child(PodSeen("p", "Pending", (ContainerSeen("export", "waiting", None,
+                                                         "ImagePullBackOff", "no such image"),))),
+            "Pending", "ImagePullBackOff", "no such image", False, id="no image"),
+        pytest.param(child(running("eval")), "Running", "Running", "", False, id="runs"),
+    ],
+)  # fmt: skip
+def test_what_a_child_means(seen, state, reason, message, stop):
+    got = view(seen, memory_field="spec.resources.gpu.limits.memory")
+    assert (got.state, got.reason, got.stop) == (state, reason, stop)
+    assert message in got.message
+    assert (got.termination is not None) == (state == "Succeeded")
