@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from detectors import CACHE, DEMO, MODELS, SIZE, data_set, offline, trained
 
 offline()
@@ -46,6 +47,7 @@ from mpj_runner.vision.decode import Limits, detect  # noqa: E402
 from mpj_runner.vision.images import list_images, read_image  # noqa: E402
 from mpj_runner.vision.resize import fit  # noqa: E402
 
+Array = npt.NDArray[np.float32]
 LIMITS = Limits(score_threshold=0.001, iou_threshold=0.7, max_detections=300)
 SIZES = ((SIZE, SIZE), (640, 640), (320, 512))
 PIXELS, SCORE, MAP = 0.01, 1e-4, 0.001
@@ -124,20 +126,29 @@ def compare_boxes(bars: Bars, name: str, checkpoint: Path, images: list[Path]) -
         )[0]
         theirs[:, :4] = scale_boxes((SIZE, SIZE), theirs[:, :4], original.shape)
         ours = detect(raw[0].numpy(), placement, metadata, LIMITS)
-        table = theirs.numpy()
-        boxes += len(table)
-        if len(table) != len(ours) or (table[:, 5] != ours.classes).any():
+        a = canonical(theirs[:, :4].numpy(), theirs[:, 4].numpy(), theirs[:, 5].numpy())
+        b = canonical(ours.xyxy, ours.scores, ours.classes)
+        boxes += len(a)
+        if len(a) != len(b) or (a[:, 5] != b[:, 5]).any():
             differing += 1
             continue
-        if len(table):
-            pixels = max(pixels, float(np.abs(table[:, :4] - ours.xyxy).max()))
-            score = max(score, float(np.abs(table[:, 4] - ours.scores).max()))
+        pixels = max(pixels, float(np.abs(a - b)[:, :4].max(initial=0)))
+        score = max(score, float(np.abs(a - b)[:, 4].max(initial=0)))
     bars.hold(
         f"{name}: kept sets differ on {differing} of {len(images)} images ({boxes} boxes)",
         met=differing == 0 and boxes > 0,
     )
     bars.hold(f"{name}: boxes within {pixels:.2g} px (bar {PIXELS})", met=pixels <= PIXELS)
     bars.hold(f"{name}: scores within {score:.2g} (bar {SCORE})", met=score <= SCORE)
+
+
+def canonical(xyxy: Array, scores: Array, classes: Array) -> Array:
+    """Return rows of box, score and class, best first.
+
+    Boxes of one score are ordered by class and place: Ultralytics' sort leaves their order open.
+    """
+    order = np.lexsort((*xyxy.T, classes, -scores))
+    return np.column_stack([xyxy, scores, classes])[order]
 
 
 def compare_map(bars: Bars, name: str, checkpoint: Path) -> None:
