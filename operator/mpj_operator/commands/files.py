@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mpj_operator.api.job import MixedPrecisionJob
-from mpj_operator.api.load import load
+from mpj_operator.api.load import load, validate
 from mpj_operator.api.source import Source
 from mpj_operator.core import conditions as c
 from mpj_operator.core.records import released
@@ -30,7 +30,10 @@ def read_job(path: Path) -> MixedPrecisionJob:
         raise UserError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text") from error
-    return _resolved(load(text, local=True), path.absolute().parent)
+    job, problems = validate(text, local=True)
+    if job is None:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+    return _resolved(job, path.absolute().parent)
 
 
 def with_identity(job: MixedPrecisionJob, folder: Path) -> MixedPrecisionJob:
