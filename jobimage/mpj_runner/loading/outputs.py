@@ -16,8 +16,9 @@ SCORES: Final = 1e-5
 RELATIVE: Final = 1e-5
 """Room for rounding on top of the two bounds above: a float32 box coordinate of some 1000 pixels
 carries 6e-5 by itself, and sums in another order some multiples of it."""
-CELLS: Final = 21
-"""Cells of strides 8, 16 and 32 in a square of 32 pixels."""
+MOST_ROWS: Final = 1000
+"""Detections that an end-to-end model returns at most."""
+STRIDES: Final = (4, 8, 16, 32, 64)
 
 
 def detections(outputs: Mapping[str, Array], decoder: Decoder) -> tuple[str, Array]:
@@ -66,16 +67,19 @@ def count_classes(
             )
         return len(names)
     rows, columns = y.shape[1:]
-    cells = CELLS * size[0] * size[1] // 1024
-    if (rows == cells != columns) or (names and columns - 4 == len(names) != rows - 4):
-        raise UserError(
-            f"the model's output {list(y.shape)} has its anchors before its channels: spec.model."
-            "decoder YOLO needs (batch, 4 + classes, anchors); transpose it in the model"
-        )
-    if columns == 6 < cells:
+    anchors = _anchor_counts(size)
+    fits = names is not None and len(names) == rows - 4
+    if columns == 6 and rows <= MOST_ROWS and columns not in anchors and not fits:
         raise UserError(
             f"the model's output {list(y.shape)} looks like that of an end-to-end model: set"
             " spec.model.decoder: EndToEnd"
+        )
+    turned = rows in anchors and (columns not in anchors or columns < rows)
+    if not fits and (turned or (names and columns - 4 == len(names))):
+        raise UserError(
+            f"the model's output {list(y.shape)} has its anchors before its channels: spec.model."
+            "decoder YOLO needs (batch, 4 + classes, anchors); transpose it in the model, and drop"
+            " an objectness column if it has one"
         )
     if names and len(names) != rows - 4:
         raise UserError(
@@ -83,6 +87,13 @@ def count_classes(
             f" {rows - 4} classes: list them all, in the model's order, or leave the field out"
         )
     return int(rows - 4)
+
+
+def _anchor_counts(size: tuple[int, int]) -> set[int]:
+    """Return how many anchors heads on neighbouring strides have, with one or three a cell."""
+    cells = [(size[0] // s) * (size[1] // s) for s in STRIDES]
+    sums = {sum(cells[i:j]) for i in range(len(cells)) for j in range(i + 1, len(cells) + 1)}
+    return sums | {3 * n for n in sums}
 
 
 def disagreement(expected: Array, y: Array, decoder: Decoder) -> str | None:

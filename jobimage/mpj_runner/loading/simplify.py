@@ -9,6 +9,7 @@ from onnx import ModelProto, helper
 
 from mpj_runner import __version__
 from mpj_runner.contract.errors import UserError
+from mpj_runner.graph.names import name_nodes
 
 PRODUCER: Final = "mixedprecision-operator"
 
@@ -25,12 +26,22 @@ def simplified(model: ModelProto) -> ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own notes on what it could not simplify
         slim: ModelProto = onnxslim.slim(model)
+    _restore_names(slim, model)
     training = [n.name for n in slim.graph.node if _trains(n)]
     if training:
         raise UserError(
             f"the model's BatchNorm {training[0]} is in training mode: export it after model.eval()"
         )
-    return slim
+    return name_nodes(slim)
+
+
+def _restore_names(slim: ModelProto, model: ModelProto) -> None:
+    """Name a convolution that took in its BatchNorm after itself, and not after its old result."""
+    names = {node.name for node in model.graph.node}
+    producers = {output: node.name for node in model.graph.node for output in node.output}
+    for node in slim.graph.node:
+        if node.name not in names:
+            node.name = producers.get(node.name, node.name)
 
 
 def _trains(node: onnx.NodeProto) -> bool:

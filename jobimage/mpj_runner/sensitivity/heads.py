@@ -1,8 +1,11 @@
 """Which tensors of a detector its sensitivity is measured on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from onnx import ModelProto
 from torch import Tensor
 
@@ -12,16 +15,33 @@ from mpj_runner.graph.view import GraphView
 from mpj_runner.torchgraph.module import shapes_of
 
 
+_SIDES: Final = 4
+BINS: Final = 16
+"""Bins of a distribution over distances, as DFL heads have them; distances are in cells."""
+NEVER: Final = -1e4
+"""A logit whose probability is zero in float32, and that stays finite in a divergence."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A tensor of predicted distributions."""
+
+    tensor: str
+    kind: Literal["class", "bins", "distance"]
+    """class: each element is a logit against zero. bins: logits over distances. distance: the
+    distance itself."""
+    axis: int
+    """The dimension of classes, of bins, or of the box's sides."""
+
+
 @dataclass(frozen=True)
 class Taps:
-    """Names of tensors before the final decode, where gradients are useful."""
+    """Tensors before the final decode, where gradients are useful."""
 
     raw: tuple[str, ...]
     """Results of the head's output convolutions: distances or their distributions, and logits."""
-    logits: tuple[str, ...]
-    """Class logits: what the score sigmoid reads."""
-    class_axes: tuple[int, ...]
-    """The dimension of each of ``logits`` that holds the classes."""
+    distributions: tuple[Tap, ...]
+    """The same as distributions; without one of kind class when no sigmoid gives class scores."""
 
 
 def taps_of(model: ModelProto, class_count: int) -> Taps:
@@ -37,37 +57,54 @@ def taps_of(model: ModelProto, class_count: int) -> Taps:
             "autoQuantize found no convolutions before the model's output: it needs a detector"
             " whose head ends in convolutions; use ptq candidates for this model"
         )
-    result = {node.name: node.output[0] for node in view.nodes}
     shapes = shapes_of(model)
-    logits, axes = [], []
-    decoding = set(head.decoding)
-    for node in view.nodes:
-        if node.name in decoding and node.op_type == "Sigmoid":
-            shape = shapes.get(node.input[0], ())
-            if class_count in shape[1:]:
-                logits.append(node.input[0])
-                axes.append(shape.index(class_count, 1))
-    return Taps(tuple(result[name] for name in head.outputs), tuple(logits), tuple(axes))
+    nodes = {node.name: node for node in view.nodes}
+    raw = tuple(nodes[name].output[0] for name in head.outputs)
+    found = []
+    for name in (*head.decoding, *head.dfl):
+        node = nodes[name]
+        shape = shapes.get(node.input[0], ()) if node.input else ()
+        if node.op_type == "Sigmoid" and class_count in shape[1:]:
+            found.append(Tap(node.input[0], "class", shape.index(class_count, 1)))
+        elif node.op_type == "Softmax" and name in head.dfl and shape:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), -1)
+            found.append(Tap(node.input[0], "bins", axis % len(shape)))
+    if not head.dfl:
+        sides = [x for x in raw if shapes.get(x, (0, 0))[1] == _SIDES]
+        found.extend(Tap(x, "distance", 1) for x in sides)
+    return Taps(raw, tuple(found))
 
 
-def paired_logits(tensors: tuple[Tensor, ...], axes: tuple[int, ...]) -> Tensor:
-    """Return class logits as one tensor whose softmax is what the detector's sigmoid means.
+def joint_logits(tensors: Sequence[Tensor], taps: Sequence[Tap]) -> Tensor:
+    """Return everything that a head predicts as one tensor of logits of distributions.
 
-    A detector scores every class by itself: class against nothing. The softmax of (x, 0) is
-    (sigmoid(x), 1 - sigmoid(x)), so ModelOpt's divergence over the last dimension becomes that of
-    the scores, and it is not zero for detectors of one class.
+    ModelOpt measures the divergence of one tensor's softmax over its last dimension. A detector
+    scores each class by itself, and the softmax of (x, 0) is (sigmoid(x), 1 - sigmoid(x)): so
+    detectors of one class have a divergence too. A distance d becomes the logits -(d - bin)^2 / 2,
+    whose divergence is half the squared change of d. Without the box branches their layers would
+    look free to quantize.
 
     Args:
-        tensors: class logits, one or several.
-        axes: the dimension of each that holds the classes.
+        tensors: values of the taps.
+        taps: what they are.
 
     Returns:
-        (B, anchors * classes, 2).
+        (B, distributions, bins).
     """
-    flat = torch.cat(
-        [t.movedim(axis, -1).flatten(1) for t, axis in zip(tensors, axes, strict=True)], dim=1
-    )
-    return torch.stack([flat, torch.zeros_like(flat)], dim=-1)
+    rows = []
+    for tensor, tap in zip(tensors, taps, strict=True):
+        last = tensor.movedim(tap.axis, -1)
+        if tap.kind == "bins":
+            rows.append(last.flatten(1, -2))
+        elif tap.kind == "class":
+            flat = last.flatten(1)
+            rows.append(torch.stack([flat, torch.zeros_like(flat)], dim=-1))
+        else:
+            bins = torch.arange(BINS, device=tensor.device, dtype=tensor.dtype)
+            rows.append(-0.5 * (last.flatten(1)[..., None] - bins).square())
+    width = max(row.shape[-1] for row in rows)
+    padded = [F.pad(row, (0, width - row.shape[-1]), value=NEVER) for row in rows]
+    return torch.cat(padded, dim=1)
 
 
 class RandomProjection:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.quantization import QuantFormat, ScoreMethod
-from mpj_runner.sensitivity.heads import RandomProjection, Taps, paired_logits
+from mpj_runner.sensitivity.heads import RandomProjection, Taps, joint_logits
 from mpj_runner.torchgraph.module import GraphModule
 
 CONFIGS: Final[dict[QuantFormat, str]] = {"int8": "INT8_DEFAULT_CFG", "fp8": "FP8_DEFAULT_CFG"}
@@ -68,21 +68,23 @@ def search(
         UserError: the graph cannot be rebuilt, or the method cannot score it.
     """
     quant_format, method = precision
-    if method == "kl_div" and not taps.logits:
+    if method == "kl_div" and not any(tap.kind == "class" for tap in taps.distributions):
         raise UserError(
             "autoQuantize method kl_div needs class logits before a sigmoid, and the model has"
             " none: set spec.candidates[].autoQuantize.method: gradient"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module = GraphModule(model).to(device)
-    module.select(taps.raw if method == "gradient" else taps.logits)
+    module.select(
+        taps.raw if method == "gradient" else [tap.tensor for tap in taps.distributions]
+    )
     unreached = sorted(set(module.layer_nodes) - set(module.computed))
 
     def forward(searched: Any, batch: Tensor) -> Any:  # noqa: ANN401 - ModelOpt's signature
         if method == "gradient":
             return searched(batch.to(device).requires_grad_())
         y = searched(batch.to(device))
-        return paired_logits(y if isinstance(y, tuple) else (y,), taps.class_axes)
+        return joint_logits(y if isinstance(y, tuple) else (y,), taps.distributions)
 
     with quiet():
         searched, _ = mtq.auto_quantize(

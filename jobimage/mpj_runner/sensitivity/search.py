@@ -80,7 +80,8 @@ class Search:
                 f"{FIELD} {effective_bits:g} cannot be reached: with this format it must be between"
                 f" {least:.4g} and {FULL_BITS}"
             )
-        chosen = self._solved(max(effective_bits, math.nextafter(least * (1 + 1e-9), math.inf)))
+        budget = max(effective_bits, math.nextafter(least * (1 + 1e-9), math.inf))
+        chosen = self._within(budget, self._solved(budget))
         return Allocation(
             effective_bits=effective_bits,
             achieved_bits=round(self._bits(chosen), 6),
@@ -107,6 +108,21 @@ class Search:
             for entry in config["quant_cfg"]
             if entry["quantizer_name"].endswith(suffix) and entry["enable"]
         )
+
+    def _within(self, budget: float, chosen: frozenset[str]) -> frozenset[str]:
+        """Quantize the least sensitive of the rest until the budget holds.
+
+        ModelOpt's bisection for kl_div may stop at the threshold just below the one that meets the
+        budget, and then returns a choice that is one step too large.
+        """
+        scores = {
+            stat["module_names"][0]: stat["scores"][0]
+            for stat in self.state["candidate_stats"].values()
+        }
+        rest = sorted(set(self._searched()) - chosen, key=lambda name: (-scores[name], name))
+        while rest and self._bits(chosen) > budget:
+            chosen |= {rest.pop()}
+        return chosen
 
     def _bits(self, quantized: frozenset[str]) -> float:
         stats = self.state["candidate_stats"].values()

@@ -32,7 +32,7 @@ def _convolution(node: Node) -> nn.Module | None:
         node.refuse(f"in {dims} dimensions")
     begin, end = _pads(node, dims)
     groups = node.get("group", 1)
-    conv = kind(
+    conv: nn.Module = kind(
         weight.shape[1] * groups,
         weight.shape[0],
         tuple(weight.shape[2:]),
@@ -61,7 +61,7 @@ def _transposed(node: Node) -> nn.Module | None:
     if kind is None or begin != end or "output_shape" in node.attributes:
         node.refuse("with uneven padding, an output_shape, or more than three dimensions")
     groups = node.get("group", 1)
-    conv = kind(
+    conv: nn.Module = kind(
         weight.shape[0],
         weight.shape[1] * groups,
         tuple(weight.shape[2:]),

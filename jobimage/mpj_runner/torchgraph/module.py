@@ -144,7 +144,8 @@ def _constants(model: ModelProto) -> dict[str, npt.NDArray[Any]]:
 def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the shapes that are static, by tensor name."""
     found = {}
-    for value in (*model.graph.value_info, *model.graph.output):
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
         dims = value.type.tensor_type.shape.dim
         if dims and all(d.dim_value > 0 for d in dims):
             found[value.name] = tuple(d.dim_value for d in dims)

@@ -93,7 +93,7 @@ def _gemm(node: Node) -> Function:
     first, second = bool(node.get("transA", 0)), bool(node.get("transB", 0))
 
     def gemm(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-        y = alpha * ((a.T if first else a) @ (b.T if second else b))
+        y: Tensor = alpha * ((a.T if first else a) @ (b.T if second else b))
         return y if c is None else y + beta * c
 
     return gemm
