@@ -10,7 +10,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from mpj_runner.calibration.entropy import linear, threshold
 from mpj_runner.calibration.error import GRIDS
-from mpj_runner.calibration.histogram import count
+from mpj_runner.calibration.histogram import Histogram
 from mpj_runner.calibration.ranges import Ranges
 from mpj_runner.calibration.statistics import Collector, Statistics
 
@@ -39,12 +39,10 @@ SHAPES = {
 
 def statistics_of(**tensors: list[np.ndarray]) -> Statistics:
     """Statistics of tensors that hold these values in each image."""
-    collector = Collector()
-    images = len(next(iter(tensors.values())))
-    for i in range(images):
-        for name, values in tensors.items():
-            collector.add(name, values[i].astype(np.float32)[None], 1, 1)
-        collector.images += 1
+    collector = Collector(batch_size=1)
+    for i in range(len(next(iter(tensors.values())))):
+        shown = {x: values[i].astype(np.float32)[None] for x, values in tensors.items()}
+        collector.add(shown.items(), images=1)
     return collector.result()
 
 
@@ -161,7 +159,9 @@ def test_entropy_follows_onnx_runtimes_calibrator_that_sees_the_median_image_fir
 def test_rebinning_keeps_every_value():
     values = RNG.normal(0, 1, 50_000).astype(np.float32)
     bounds = np.linspace(-4.5, 4.5, 129)
-    found = linear(count(values), bounds)
+    histogram = Histogram()
+    histogram.add(values)
+    found = linear(histogram.counts(), bounds)
     assert found.sum() == values.size
     exact = np.histogram(values, bounds)[0]
     assert np.abs(np.cumsum(found) - np.cumsum(exact)).max() < 0.01 * values.size

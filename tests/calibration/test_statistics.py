@@ -6,12 +6,18 @@ import pytest
 from small_detector import Builder, random_images, small_detector
 
 from mpj_runner.calibration.collect import collect
-from mpj_runner.calibration.histogram import BINS, FINITE, HALF, absolute, count, edges
+from mpj_runner.calibration.histogram import BINS, FINITE, HALF, Histogram, absolute, edges
 from mpj_runner.calibration.runs import WholeGraph, session_of
 from mpj_runner.calibration.statistics import Statistics
 from mpj_runner.contract.errors import UserError
 
 IMAGES = random_images(5)
+
+
+def count(values: np.ndarray) -> np.ndarray:
+    histogram = Histogram()
+    histogram.add(values)
+    return histogram.counts()
 
 
 def gather(model=None, images=IMAGES, **kwargs) -> Statistics:
@@ -41,6 +47,16 @@ def test_bins_are_the_upper_half_of_a_float():
     assert counts[0x3F81] == 1, "1.008 is in the next, 1/128 above 1"
     assert counts[HALF + 0x3F80] == 1
     assert absolute(counts)[0] == 3, "both zeros and a subnormal"
+
+
+def test_counts_are_the_same_however_many_wait():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=400_000).astype(np.float32)
+    parts = Histogram()
+    for part in np.array_split(values, 31):
+        parts.add(part)
+    np.testing.assert_array_equal(parts.counts(), count(values))
+    assert parts.counts().sum() == values.size
 
 
 def test_edges_bound_the_bins():
@@ -81,6 +97,43 @@ def test_activations_are_those_of_the_plain_model():
 
 def test_node_by_node_gives_the_same_to_the_bit(statistics):
     assert_equal(gather(per_node=True), statistics)
+
+
+def computed_anchors() -> onnx.ModelProto:
+    """A graph that adds what it computes from constants, as TorchScript exports do."""
+    b = Builder()
+    grid = b.constant("grid", np.arange(32, dtype=np.float32))
+    axes = b.constant("axes", np.array([0, 1, 2], np.int64))
+    anchors = b.one("Unsqueeze", [grid, axes], "anchors")
+    x = b.conv("images", "first", 3, 16)
+    return b.model(b.conv(b.one("Add", [x, anchors], "add"), "last", 16, 16), [16, 32, 32], 2, 19)
+
+
+@pytest.mark.parametrize("per_node", [False, True])
+def test_what_is_computed_from_constants_has_statistics_too(per_node):
+    statistics = gather(computed_anchors(), IMAGES[:3], batch_size=2, per_node=per_node)
+    assert statistics.high["anchors_out"].tolist() == [31, 31, 31]
+    assert statistics.low["add_out"].shape == (3,)
+
+
+def test_a_node_with_a_graph_of_its_own_cannot_run_alone():
+    model = computed_anchors()
+    then = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["add_out"], ["inner"])],
+        "then",
+        [],
+        [onnx.helper.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, None)],
+    )
+    always = onnx.numpy_helper.from_array(np.array(True), "always")
+    node = onnx.helper.make_node(
+        "If", ["always"], ["chosen"], "branch", then_branch=then, else_branch=then
+    )
+    model.graph.initializer.append(always)
+    model.graph.node.insert(3, node)
+    words = r"calibratePerNode: node branch \(If\).*leave calibratePerNode off"
+    with pytest.raises(UserError, match=words):
+        gather(model, batch_size=2, per_node=True)
+    assert gather(model, batch_size=2).images == 5
 
 
 @pytest.mark.parametrize("end_to_end", [False, True])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from mpj_runner.calibration.histogram import Counts, Floats, edges
 from mpj_runner.contract.quantization import QuantFormat
@@ -29,6 +30,8 @@ class Grid:
     """The scale that ModelOpt writes for a range of 1."""
     octaves: int
     """A value this many octaves below the peak is rounded to 0 under any range searched."""
+    uniform: bool = False
+    """The levels are 0, 1, 2, ..."""
 
     @cached_property
     def _middles(self) -> Floats:
@@ -38,10 +41,16 @@ class Grid:
     def _sums(self) -> Floats:
         return np.append(0.0, np.cumsum(2 / 3 * (np.diff(self.levels) / 2) ** 3))
 
+    def _nearest(self, u: Floats) -> npt.NDArray[np.intp]:
+        if self.uniform:
+            return np.minimum(np.rint(u), self.levels.size - 1).astype(np.intp)
+        return np.searchsorted(self._middles, u)
+
     def integral(self, u: Floats) -> Floats:
         """Return F(u) for u >= 0, of any shape."""
-        nearest = np.searchsorted(self._middles, u)
-        return np.asarray(self._sums[nearest] + (u - self.levels[nearest]) ** 3 / 3)
+        nearest = self._nearest(u)
+        off = u - self.levels[nearest]
+        return np.asarray(self._sums[nearest] + off * off * off / 3)
 
 
 def _e4m3_levels() -> Floats:
@@ -53,7 +62,7 @@ def _e4m3_levels() -> Floats:
 
 
 GRIDS: dict[QuantFormat, Grid] = {
-    "int8": Grid(np.arange(128, dtype=np.float64), 1 / 127, octaves=14),
+    "int8": Grid(np.arange(128, dtype=np.float64), 1 / 127, octaves=14, uniform=True),
     # ModelOpt turns an INT8 scale into FP8's by 448 / 127: a range's largest value then becomes 36,
     # and FP8 has 12 times as much headroom before it clips.
     "fp8": Grid(_e4m3_levels(), 448 / 127**2, octaves=22),

@@ -5,6 +5,8 @@ width is 1/128 of their octave. So counts of different images, tensors and runs 
 any order, where a histogram with linear bins has to be binned anew whenever its range grows.
 """
 
+import functools
+import sys
 from typing import Final
 
 import numpy as np
@@ -16,18 +18,51 @@ HALF: Final = BINS >> 1
 FINITE: Final = 0x7F80
 """The first bin of a sign that holds infinity and NaN."""
 
+_MANY: Final = 2 * BINS
+"""Keys that wait for each tensor, at most: 256 KiB."""
+
+Keys = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def count(values: npt.NDArray[np.float32]) -> Counts:
-    """Return how many values fall into each bin, as int64 of shape (65536,).
+def keys(values: npt.NDArray[np.float32]) -> Keys:
+    """Return the bin of each value, as uint16 of shape (n,).
 
     Args:
         values: any shape, contiguous float32.
     """
-    upper = values.reshape(-1).view(np.uint32) >> np.uint32(16)
-    return np.bincount(upper, minlength=BINS).astype(np.int64, copy=False)
+    halves = values.reshape(-1).view(np.uint16)
+    upper = halves[1::2] if sys.byteorder == "little" else halves[::2]
+    return np.ascontiguousarray(upper)
+
+
+class Histogram:
+    """Counts that grow. Keys wait until there are many: one call over them costs all bins once."""
+
+    def __init__(self) -> None:
+        self._counts: Counts = np.zeros(BINS, dtype=np.int64)
+        self._waiting: list[Keys] = []
+        self._size = 0
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Count the values of a contiguous float32 array of any shape."""
+        found = keys(values)
+        self._waiting.append(found)
+        self._size += found.size
+        if self._size >= _MANY:
+            self._flush()
+
+    def counts(self) -> Counts:
+        """Return how many values fell into each bin, (65536,)."""
+        if self._waiting:
+            self._flush()
+        return self._counts
+
+    def _flush(self) -> None:
+        self._counts += np.bincount(np.concatenate(self._waiting), minlength=BINS)
+        self._waiting.clear()
+        self._size = 0
 
 
 def absolute(counts: Counts) -> Counts:
@@ -35,10 +70,13 @@ def absolute(counts: Counts) -> Counts:
     return counts[:HALF] + counts[HALF:]
 
 
+@functools.cache
 def edges() -> Floats:
     """Return the bins' lower edges for finite absolute values and the end of the last.
 
     Shape (32641,): bin k holds absolute values in [edges[k], edges[k + 1]).
     """
     lower = (np.arange(FINITE, dtype=np.uint32) << np.uint32(16)).view(np.float32)
-    return np.append(lower.astype(np.float64), 2.0**128)
+    bounds = np.append(lower.astype(np.float64), 2.0**128)
+    bounds.flags.writeable = False
+    return bounds

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -10,17 +11,18 @@ import onnx
 import onnxruntime as ort
 
 from mpj_runner.contract.errors import UserError
-from mpj_runner.graph.view import GraphView
+from mpj_runner.graph.view import GraphView, node_has_subgraph
 
-Tensor = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.float32]
+Feed = Mapping[str, Floats]
 _FLOAT: Final = "tensor(float)"
 
 
 class ActivationRun(Protocol):
     """Run a batch and show its activations."""
 
-    def activations(self, feed: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield each float32 activation tensor that some node reads, once, with its values."""
+    def activations(self, feed: Feed) -> Iterator[tuple[str, Floats]]:
+        """Return each float32 activation tensor that some node reads, once, with its values."""
         ...
 
 
@@ -58,16 +60,20 @@ RUNTIME_ERRORS: Final = (
 )
 
 
-def _run(session: ort.InferenceSession, names: Sequence[str], feed: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
+def _run(session: ort.InferenceSession, names: Sequence[str], feed: Feed) -> Any:  # noqa: ANN401 - ONNX Runtime has no types
     try:
         return session.run(list(names), dict(feed))
     except RUNTIME_ERRORS as error:
         raise UserError(f"spec.model: the graph fails on a calibration image: {error}") from error
 
 
-def _read_activations(view: GraphView) -> list[str]:
-    """Return the tensors that depend on the input and are read by some node."""
-    return [x for x in view.producer if x in view.consumers and x not in view.constants]
+def _made_and_read(view: GraphView) -> list[str]:
+    """Return the tensors that some node makes and some node reads.
+
+    Those computed from constants are among them: exporters leave anchors so, and ModelOpt may
+    quantize what adds them.
+    """
+    return [x for x in view.producer if x in view.consumers]
 
 
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -84,17 +90,17 @@ class WholeGraph:
 
     def __init__(self, model: onnx.ModelProto, threads: int) -> None:
         view = GraphView(model)
-        wanted = _read_activations(view)
+        wanted = _made_and_read(view)
         self._session = session_of(_with_outputs(model, wanted), threads)
         kinds = {x.name: x.type for x in self._session.get_outputs()}
         self._names = [x for x in wanted if kinds[x] == _FLOAT]
         self._inputs = [x for x in view.inputs if x in view.consumers]
 
-    def activations(self, feed: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the input and each activation. All are in memory at the same time."""
-        for name in self._inputs:
-            yield name, feed[name]
-        yield from zip(self._names, _run(self._session, self._names, feed), strict=True)
+    def activations(self, feed: Feed) -> Iterator[tuple[str, Floats]]:
+        """Run at once and return the input and each activation, all in memory."""
+        made = _run(self._session, self._names, feed)
+        inputs = [(x, feed[x]) for x in self._inputs]
+        return chain(inputs, zip(self._names, made, strict=True))
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,28 @@ class NodeByNode:
     """
 
     def __init__(self, model: onnx.ModelProto, threads: int) -> None:
-        view = GraphView(model)
-        kinds = {x.name: x.type for x in session_of(_typed(model, view), threads).get_outputs()}
-        self._floats = {x for x in _read_activations(view) if kinds[x] == _FLOAT}
-        self._inputs = [x for x in view.inputs if x in view.consumers]
-        self._stages = [
-            _Stage(session_of(part, threads), inputs, outputs, dead)
-            for part, inputs, outputs, dead in _parts(model, view, kinds)
-        ]
+        """Cut the graph up.
 
-    def activations(self, feed: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the input and each activation as soon as it is there."""
+        Raises:
+            UserError: ONNX Runtime cannot run the graph, or a node holds a graph of its own.
+        """
+        view = GraphView(model)
+        nested = next((x for x in view.nodes if node_has_subgraph(x)), None)
+        if nested is not None:
+            raise UserError(
+                f"spec.candidates[].ptq.calibratePerNode: node {nested.name} ({nested.op_type}) "
+                "holds a graph of its own and cannot run alone: leave calibratePerNode off"
+            )
+        wanted = _made_and_read(view)
+        outputs = session_of(_with_outputs(model, wanted), threads).get_outputs()
+        kinds = {x.name: x.type for x in outputs}
+        self._floats = {x for x in wanted if kinds[x] == _FLOAT}
+        self._inputs = [x for x in view.inputs if x in view.consumers]
+        types = {**kinds, **{x.name: _type_name(x) for x in model.graph.input}}
+        self._stages = [_stage(view, x, types, threads) for x in view.nodes if _is_read(view, x)]
+
+    def activations(self, feed: Feed) -> Iterator[tuple[str, Floats]]:
+        """Yield the input and each activation; nodes run as the iterator moves on."""
         alive = dict(feed)
         for name in self._inputs:
             yield name, alive[name]
@@ -141,58 +158,30 @@ class NodeByNode:
             del made
 
 
-def _typed(model: onnx.ModelProto, view: GraphView) -> onnx.ModelProto:
-    return _with_outputs(model, [x for x in view.producer if x not in view.constants])
+def _is_read(view: GraphView, node: onnx.NodeProto) -> bool:
+    return any(x in view.consumers for x in node.output)
 
 
-def _parts(
-    model: onnx.ModelProto, view: GraphView, kinds: Mapping[str, str]
-) -> Iterator[tuple[onnx.ModelProto, tuple[str, ...], tuple[str, ...], tuple[str, ...]]]:
-    """Yield each node that depends on the input as a model with the constants that it needs."""
-    types = {**kinds, **{x.name: _type_name(x) for x in model.graph.input}}
-    last_reader = {x: id(readers[-1]) for x, readers in view.consumers.items()}
-    for node in view.nodes:
-        outputs = tuple(x for x in node.output if x in view.consumers and x not in view.constants)
-        if not outputs:
-            continue
-        nodes, initializers = _with_constants(view, node)
-        inputs = tuple(dict.fromkeys(x for x in node.input if x and x not in view.constants))
-        graph = onnx.helper.make_graph(
-            nodes,
-            node.name or node.op_type,
-            [_value_info(x, types[x]) for x in inputs],
-            [onnx.ValueInfoProto(name=x) for x in outputs],
-            initializers,
-        )
-        part = onnx.helper.make_model(
-            graph,
-            opset_imports=model.opset_import,
-            functions=model.functions,
-            ir_version=model.ir_version,
-        )
-        dead = tuple(x for x in inputs if last_reader[x] == id(node))
-        yield part, inputs, outputs, dead
-
-
-def _with_constants(
-    view: GraphView, node: onnx.NodeProto
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return a node behind all nodes that compute its constants, and their initializers."""
-    nodes: list[onnx.NodeProto] = []
-    initializers: dict[str, onnx.TensorProto] = {}
-    seen: set[int] = set()
-
-    def take(current: onnx.NodeProto) -> None:
-        seen.add(id(current))
-        for name in current.input:
-            if name in view.initializers:
-                initializers[name] = view.initializers[name]
-            elif name in view.constants and id(view.producer[name]) not in seen:
-                take(view.producer[name])
-        nodes.append(current)
-
-    take(node)
-    return nodes, list(initializers.values())
+def _stage(view: GraphView, node: onnx.NodeProto, types: Mapping[str, str], threads: int) -> _Stage:
+    """Make a node a model of its own, with its initializers inside."""
+    read = tuple(dict.fromkeys(x for x in node.input if x))
+    inputs = tuple(x for x in read if x not in view.initializers)
+    outputs = tuple(x for x in node.output if x in view.consumers)
+    graph = onnx.helper.make_graph(
+        [node],
+        node.name or node.op_type,
+        [_value_info(x, types[x]) for x in inputs],
+        [onnx.ValueInfoProto(name=x) for x in outputs],
+        [view.initializers[x] for x in read if x in view.initializers],
+    )
+    part = onnx.helper.make_model(
+        graph,
+        opset_imports=view.model.opset_import,
+        functions=view.model.functions,
+        ir_version=view.model.ir_version,
+    )
+    dead = tuple(x for x in inputs if view.consumers[x][-1] is node)
+    return _Stage(session_of(part, threads), inputs, outputs, dead)
 
 
 def _type_name(info: onnx.ValueInfoProto) -> str:

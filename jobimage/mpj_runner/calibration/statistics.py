@@ -1,15 +1,15 @@
 """What is kept of the activations of a model on its calibration images."""
 
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from mpj_runner.calibration.histogram import BINS, Counts, count
+from mpj_runner.calibration.histogram import BINS, Counts, Histogram
 from mpj_runner.contract.errors import UserError
 
 _VERSION: Final = 1
@@ -99,49 +99,62 @@ def _stacked(rows: Sequence[Array], images: int) -> Array:
     return np.stack(rows) if rows else np.empty((0, images), dtype=np.float32)
 
 
-@dataclass
 class Collector:
     """Add up the statistics of one batch after another."""
 
-    _low: dict[str, list[Array]] = field(default_factory=dict)
-    _high: dict[str, list[Array]] = field(default_factory=dict)
-    _histograms: dict[str, Counts] = field(default_factory=dict)
-    images: int = 0
-
-    def add(self, tensor: str, values: Array, images: int, batch: int) -> None:
-        """Take in one tensor of one batch.
+    def __init__(self, batch_size: int, fixed: Container[str] = ()) -> None:
+        """Start with nothing.
 
         Args:
-            tensor: its name.
-            values: float32 of any shape. When its first dimension is a multiple of the batch, the
-                batch is taken to vary slowest, as it does through convolutions, reshapes and
-                attention heads: the rows of padding are left out and extremes are each image's own.
+            batch_size: the static batch.
+            fixed: tensors that do not depend on the images.
+        """
+        self.images = 0
+        self._batch_size = batch_size
+        self._fixed = fixed
+        self._low: dict[str, list[Array]] = {}
+        self._high: dict[str, list[Array]] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def add(self, activations: Iterable[tuple[str, Array]], images: int) -> None:
+        """Take in one batch.
+
+        Where a tensor's first dimension is a multiple of the batch, the batch is taken to vary
+        slowest, as it does through convolutions, reshapes and attention heads: then rows of padding
+        are left out, and extremes are each image's own.
+
+        Args:
+            activations: names and contiguous float32 values of any shape, each tensor once.
             images: real images in the batch, the first ones; the rest is padding.
-            batch: the static batch size.
 
         Raises:
             UserError: a value is NaN or infinite.
         """
-        rows = values.reshape(1, -1)
-        if values.ndim and values.shape[0] % batch == 0:
-            rows = values.reshape(batch, -1)[:images]
+        for tensor, values in activations:
+            rows = values.reshape(1, -1)
+            apart = values.ndim and values.shape[0] % self._batch_size == 0
+            if apart and tensor not in self._fixed:
+                rows = values.reshape(self._batch_size, -1)[:images]
+            self._add_rows(tensor, rows, images)
+        self.images += images
+
+    def _add_rows(self, tensor: str, rows: Array, images: int) -> None:
         if rows.shape[1] == 0:
             rows = np.zeros((images, 1), dtype=np.float32)
         low, high = rows.min(axis=1), rows.max(axis=1)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        if not np.isfinite([low, high]).all():
             first = self.images + 1
             raise UserError(
                 f"the model yields NaN or infinity on calibration image {first}"
                 f"{f' to {first + images - 1}' if images > 1 else ''} (tensor {tensor}): check the "
                 "weights and spec.model.preprocess"
             )
-        self._low.setdefault(tensor, []).append(np.broadcast_to(low, (images,)))
-        self._high.setdefault(tensor, []).append(np.broadcast_to(high, (images,)))
-        found = count(np.ascontiguousarray(rows))
-        if tensor in self._histograms:
-            self._histograms[tensor] += found
-        else:
-            self._histograms[tensor] = found
+        if tensor not in self._histograms:
+            self._low[tensor], self._high[tensor] = [], []
+            self._histograms[tensor] = Histogram()
+        self._low[tensor].append(low if low.size == images else np.repeat(low, images))
+        self._high[tensor].append(high if high.size == images else np.repeat(high, images))
+        self._histograms[tensor].add(rows)
 
     def result(self) -> Statistics:
         """Return what was added up."""
@@ -149,5 +162,5 @@ class Collector:
             images=self.images,
             low={x: np.concatenate(rows) for x, rows in self._low.items()},
             high={x: np.concatenate(rows) for x, rows in self._high.items()},
-            histograms=self._histograms,
+            histograms={x: found.counts() for x, found in self._histograms.items()},
         )
