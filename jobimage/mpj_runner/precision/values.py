@@ -1,21 +1,22 @@
 """How large activations become on real images."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
 from modelopt.onnx.autocast.referencerunner import TensorStats
 
-from mpj_runner.calibration.runs import Tensor, WholeGraph
+from mpj_runner.calibration.runs import Feed, WholeGraph
 
 
 def activation_stats(
-    model: onnx.ModelProto, feeds: Iterable[Mapping[str, Tensor]], threads: int = 0
+    model: onnx.ModelProto, feeds: Iterable[Feed], threads: int = 0
 ) -> dict[str, TensorStats]:
-    """Return the range of every activation over all feeds.
+    """Return the range of every float32 activation over all feeds.
 
     ModelOpt's own reference run keeps every activation of every image in memory at once; this one
-    keeps those of one batch.
+    keeps those of one batch. It also leaves integers out: ModelOpt takes an index above its limit
+    for a value that FP16 cannot hold.
 
     Args:
         model: the FP32 graph.
