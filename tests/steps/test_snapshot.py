@@ -520,14 +520,14 @@ BAD = [
     pytest.param(
         coco_world(**{"val/2.png": b"no image"}),
         {},
-        r"1 images cannot be used: val/2\.png: OpenCV cannot decode it: replace them, or set "
+        r"1 of \d images cannot be used: val/2\.png: OpenCV cannot decode it: replace them, or set "
         r"spec\.validation\.onCorruptImage to Skip",
         id="a corrupt image",
     ),
     pytest.param(
         {"images/train/2.png": picture()[:50]},
         {"role": "calibration"},
-        r"spec\.calibration: 1 images cannot be used: images/train/2\.png: the file is cut short: "
+        r"spec\.calibration: 1 of 1 images cannot be used: images/train/2\.png: the file is cut short: "
         "replace or remove them",
         id="a corrupt calibration image",
     ),
@@ -541,7 +541,7 @@ BAD = [
         {f"val/{n}.png": b"" for n in range(6)}
         | {"val.json": coco({n: f"{n}.png" for n in range(6)})},
         {"on_corrupt_image": "Skip"},
-        r"6 images cannot be used.*and 3 more",
+        r"6 of 6 images cannot be used.*and 3 more\): replace or remove them$",
         id="nothing left after skipping",
     ),
 ]

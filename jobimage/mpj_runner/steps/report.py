@@ -44,15 +44,16 @@ def run(params: ReportParams, inputs: Mapping[str, Path], work: Path) -> StepRes
 
 def build(params: ReportParams, inputs: Mapping[str, Path]) -> Report:
     """Join the plan's figures with the scores and the manifests."""
-    provenance = tuple(
-        step
+    manifests = {
+        name.removeprefix(_MANIFEST): UnitManifest.model_validate_json(path.read_bytes())
         for name, path in inputs.items()
         if name.startswith(_MANIFEST)
-        for step in _steps(name.removeprefix(_MANIFEST), path)
-    )
+    }
+    provenance = tuple(step for unit, done in manifests.items() for step in _steps(unit, done))
+    left_out = tuple(note for done in manifests.values() for note in _left_out(done))
     return Report(
         job=params.job,
-        environment=_environment(params.environment, provenance),
+        environment=_environment(params.environment, provenance, left_out),
         objective=params.objective,
         reference=params.reference,
         baseline=params.baseline,
@@ -88,8 +89,7 @@ def _sensitivity(path: Path | None) -> tuple[Sensitivity, ...]:
     )
 
 
-def _steps(unit: str, path: Path) -> Iterable[Provenance]:
-    manifest = UnitManifest.model_validate_json(path.read_bytes())
+def _steps(unit: str, manifest: UnitManifest) -> Iterable[Provenance]:
     for step in manifest.steps:
         yield Provenance(
             unit=unit,
@@ -103,7 +103,22 @@ def _steps(unit: str, path: Path) -> Iterable[Provenance]:
         )
 
 
-def _environment(given: Environment, provenance: Iterable[Provenance]) -> Environment:
-    """Add the packages that steps recorded to those that the plan knows."""
+def _left_out(manifest: UnitManifest) -> Iterable[str]:
+    """Say how many images a snapshot could not read and, as the spec asked, left out."""
+    for step in manifest.steps:
+        if skipped := step.outcome.get("skipped"):
+            role = step.params["role"]
+            yield f"Images of spec.{role} that cannot be read and were left out: {skipped}."
+
+
+def _environment(
+    given: Environment, provenance: Iterable[Provenance], notes: tuple[str, ...]
+) -> Environment:
+    """Add what steps recorded to what the plan knows."""
     packages = {k: v for step in provenance for k, v in step.packages.items()}
-    return given.model_copy(update={"packages": {**packages, **given.packages}})
+    return given.model_copy(
+        update={
+            "packages": {**packages, **given.packages},
+            "conditions": (*given.conditions, *notes),
+        }
+    )

@@ -1,6 +1,7 @@
 """Freeze a data set: every later step reads the same images and labels, whatever happens to it."""
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from mpj_runner.vision.coco import CocoDataSet
 from mpj_runner.vision.datasets import DataSet, Labels, Place, Sample
 from mpj_runner.vision.images import CorruptImageError, decode_image
 from mpj_runner.vision.yolo import YoloDataSet
+
+log = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _SHOWN: Final = 3
@@ -57,10 +60,10 @@ def run(params: SnapshotParams, inputs: Mapping[str, Path], work: Path) -> StepR
         (work / "images").mkdir()
         picked = _picked(data.samples, params.max_images, params.seed)
         copied, problems = _copied(picked, work / "images")
-        if problems and params.on_corrupt_image == "Fail":
-            raise _corrupt(problems, place)
-        if not copied:
-            raise _corrupt(problems, place)
+        if problems and (params.on_corrupt_image == "Fail" or not copied):
+            raise _corrupt(problems, len(picked), params)
+        for problem in problems:
+            log.warning("left out: %s", problem)
         annotations = _annotations(params, place, metadata, data, copied)
     path = work / "annotations.json"
     path.write_text(json.dumps(annotations), encoding="utf-8")
@@ -115,15 +118,16 @@ def _copied(picked: Sequence[Sample], folder: Path) -> tuple[list[_Copied], list
     )
 
 
-def _corrupt(problems: Sequence[str], place: Place) -> UserError:
+def _corrupt(problems: Sequence[str], picked: int, params: SnapshotParams) -> UserError:
     more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    skippable = params.role == "validation" and len(problems) < picked
     advice = (
-        f"replace them, or set {place.field}.onCorruptImage to Skip"
-        if place.role == "validation"
+        "replace them, or set spec.validation.onCorruptImage to Skip"
+        if skippable
         else "replace or remove them"
     )
     return UserError(
-        f"{place.field}: {len(problems)} images cannot be used: "
+        f"spec.{params.role}: {len(problems)} of {picked} images cannot be used: "
         f"{'; '.join(problems[:_SHOWN])}{more}: {advice}"
     )
 
