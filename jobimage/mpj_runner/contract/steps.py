@@ -46,6 +46,8 @@ class ExportParams(Value):
     """
 
     format: ModelFormat
+    field: ShortText = "spec.model.uri"
+    """The field of the spec that named the file, for error messages."""
     factory: ShortText | None = None
     input_size: InputSize | None = None
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -20,6 +20,7 @@ from mpj_runner.loading.runtime import probe, run_onnx
 from mpj_runner.loading.simplify import anonymous, metadata_names, simplified
 
 NAME_LIMIT: Final = 128
+_FIELD: Final = "spec.model.uri"
 Array = npt.NDArray[np.float32]
 
 
@@ -32,7 +33,16 @@ def run(params: ExportParams, inputs: Mapping[str, Path], work: Path) -> StepRes
     Raises:
         UserError: the model cannot be read, run or exported, or the spec disagrees with it.
     """
-    source = inputs["model"]
+    try:
+        return _exported(params, inputs["model"], work)
+    except UserError as error:
+        if params.field == _FIELD:
+            raise
+        # A graph that a candidate brought: what reads models speaks of the job's own.
+        raise UserError(str(error).replace(_FIELD, params.field)) from error
+
+
+def _exported(params: ExportParams, source: Path, work: Path) -> StepResult:
     if source.is_file() and source.stat().st_size == 0:
         raise UserError("the file of spec.model.uri is empty: upload it again")
     graph, expected, decoder, known = _loaded(params, source)
@@ -40,6 +50,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], work: Path) -> StepRes
     size = _input_size(graph)
     batch = probe((params.batch_size, 3, size.height, size.width), params.preprocess)
     output, y = detections(run_onnx(graph, batch), decoder)
+    _require_one_shape(graph, output, batch, y)
     if expected is not None and (difference := disagreement(expected, y, decoder)):
         raise UserError(
             f"the exported graph does not compute what the model computes ({difference}): the"
@@ -126,6 +137,21 @@ def _input_size(graph: ModelProto) -> InputSize:
             " from 32 to 4096; export it again at such a size"
         )
     return InputSize(height=dims[2], width=dims[3])
+
+
+def _require_one_shape(graph: ModelProto, output: str, batch: Array, y: Array) -> None:
+    """Refuse a graph whose output depends on the image in size, not only in value.
+
+    Raises:
+        UserError: a blank image gives an output of another shape.
+    """
+    blank = run_onnx(graph, np.zeros_like(batch))[output]
+    if blank.shape != y.shape:
+        raise UserError(
+            f"the output {output} of the ONNX graph of spec.model.uri changes its size with the"
+            f" image ({list(y.shape)} and {list(blank.shape)}), and engines here are static: export"
+            " the model without NMS and other selections in the graph"
+        )
 
 
 def _with_one_output(graph: ModelProto, name: str, shape: tuple[int, ...]) -> ModelProto:

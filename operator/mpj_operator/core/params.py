@@ -28,11 +28,12 @@ BENCHMARK_SECONDS = 3.0
 """Time that a measurement spends on each engine; shorter where nobody looks at the figures."""
 
 
-def export(spec: JobSpec, format_: ModelFormat) -> ExportParams:
+def export(spec: JobSpec, format_: ModelFormat, field: str) -> ExportParams:
     """Return how a model becomes FP32 ONNX: the job's own, or a graph that a candidate brings."""
     model = spec.model
     return ExportParams(
         format=format_,
+        field=field,
         factory=model.factory if format_ == "torch" else None,
         input_size=model.input_size,
         batch_size=spec.target.batch_size,

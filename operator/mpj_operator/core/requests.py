@@ -99,8 +99,9 @@ class Requests:
 
     def _prepare(self) -> list[Container]:
         spec = self.job.spec
-        source = Input(source=spec.model.uri, field="spec.model.uri")
-        export = params.export(spec, spec.model.resolved_format)
+        where = "spec.model.uri"
+        source = Input(source=spec.model.uri, field=where)
+        export = params.export(spec, spec.model.resolved_format, where)
         return [
             Container("export", export, {"model": source}),
             self._snapshot(CALIBRATION, spec.calibration.uri, params.calibration_snapshot(spec)),
@@ -163,7 +164,8 @@ class Requests:
             raise ValueError(f"candidate {candidate.name} has no member")
         where = f"spec.candidates[{candidate.name}].onnx.uri"
         source = Input(source=candidate.onnx.uri, field=where)
-        return [Container("export", params.export(self.job.spec, "onnx"), {"model": source})]
+        export = params.export(self.job.spec, "onnx", where)
+        return [Container("export", export, {"model": source})]
 
     def _allocated(self, candidate: Candidate) -> Container:
         aq, bits = candidate.auto_quantize, candidate.bits
