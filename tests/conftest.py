@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from tiny import Ran, World
+from tiny_world import Ran, World
 
 
 @pytest.fixture(scope="session")

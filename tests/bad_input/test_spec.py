@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import World
+from tiny_world import World
 
 
 @dataclass(frozen=True)
