@@ -18,7 +18,7 @@ DEMO: Final = ROOT / "examples" / "demo"
 CACHE: Final = ROOT / ".cache" / "parity"
 SIZE: Final = 192
 MODELS: Final = ("yolo11n", "yolov8n")
-EPOCHS: Final = 16
+EPOCHS: Final = 14
 AUGMENTATIONS: Final = (
     "hsv_h",
     "hsv_s",
@@ -80,12 +80,13 @@ def trained(name: str) -> Path:
             imgsz=SIZE,
             epochs=EPOCHS,
             batch=4,
+            nbs=4,  # a step after every batch; the default gathers 64 images for one
             project=str(CACHE),
             name=name,
             exist_ok=True,
             pretrained=False,
             optimizer="AdamW",
-            lr0=0.002,
+            lr0=0.001,
             warmup_epochs=1,
             **dict.fromkeys(AUGMENTATIONS, 0.0),
             auto_augment=None,
