@@ -93,7 +93,9 @@ BASE = rows((1, 0.9, 0), (2, 0.5, 1), (3, 0.2, 2), (4, 0.1, 0))
     [
         pytest.param(BASE, None, id="the same"),
         pytest.param(
-            rows((1, 0.9, 0), (2, 0.5, 1), (3, 0.2, 2), (7, 0.1, 0)), None, id="the last rank is a tie"
+            rows((1, 0.9, 0), (2, 0.5, 1), (3, 0.2, 2), (7, 0.1, 0)),
+            None,
+            id="the last rank is a tie",
         ),
         pytest.param(
             rows((1, 0.9, 0), (2, 0.5, 2), (3, 0.2, 2), (4, 0.1, 0)), "1 of 3", id="another class"

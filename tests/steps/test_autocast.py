@@ -107,9 +107,7 @@ def test_all_layers_are_lowered_when_values_are_small(kind, inputs, tmp_path):
 def test_half_precision_gives_nearly_the_same(inputs, tmp_path):
     graph, _, _ = cast(inputs, tmp_path / "w")
     images = random_images(1)[0]
-    y, expected = (
-        run_onnx(m, images)["output"] for m in (graph, onnx.load(inputs["model"]))
-    )
+    y, expected = (run_onnx(m, images)["output"] for m in (graph, onnx.load(inputs["model"])))
     assert y.dtype == np.float32
     np.testing.assert_allclose(y[:, 4:], expected[:, 4:], atol=5e-3)
     assert not np.array_equal(y, expected)
@@ -160,7 +158,9 @@ def test_decisions_follow_the_images(tmp_path):
     bright = world(tmp_path / "bright", small_detector())
     dark = world(tmp_path / "dark", small_detector(), brightest=8)
     limit = {"data_max": 1.5}
-    assert set(cast(dark, tmp_path / "d", **limit)[1]) < set(cast(bright, tmp_path / "b", **limit)[1])
+    assert set(cast(dark, tmp_path / "d", **limit)[1]) < set(
+        cast(bright, tmp_path / "b", **limit)[1]
+    )
 
 
 @pytest.mark.parametrize(

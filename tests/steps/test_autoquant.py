@@ -148,7 +148,7 @@ class TestScores:
 
     def test_no_images_is_refused(self, tmp_path):
         inputs = world(tmp_path / "in", small_detector(), images=0)
-        with pytest.raises(UserError, match="spec.calibration.uri"):
+        with pytest.raises(UserError, match=r"spec\.calibration\.uri"):
             scored(inputs, tmp_path / "w")
 
     def test_a_dead_model_is_refused(self, tmp_path):
@@ -249,14 +249,10 @@ class TestRealize:
 
     def test_remainder_may_be_half_precision(self, run, tmp_path):
         _, _, _, inputs = run
-        graph, layers = self.graph(
-            inputs, tmp_path / "w", effective_bits=12.5, remainder="fp16"
-        )
+        graph, layers = self.graph(inputs, tmp_path / "w", effective_bits=12.5, remainder="fp16")
         assert layers.quantized > 0
         halves = {t.data_type for t in graph.graph.initializer if t.name == "stem.weight"}
-        assert onnx.TensorProto.FLOAT16 in halves | {
-            t.data_type for t in graph.graph.initializer
-        }
+        assert onnx.TensorProto.FLOAT16 in halves | {t.data_type for t in graph.graph.initializer}
         y = run_onnx(graph, random_images(1)[0])["output"]
         assert y.dtype == np.float32
         assert np.isfinite(y).all()

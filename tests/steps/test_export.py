@@ -106,7 +106,9 @@ class TestTorch:
             export(tiny, tmp_path / "1", **TINY)[1].classes,
             export(tiny, tmp_path / "2", **named)[1].classes,
             export(tmp_path / "named.pt", tmp_path / "3", **named)[1].classes,
-            export(tmp_path / "named.pt", tmp_path / "4", **named, classes=("x", "y", "z"))[1].classes,
+            export(tmp_path / "named.pt", tmp_path / "4", **named, classes=("x", "y", "z"))[
+                1
+            ].classes,
         ]
         assert seen == [None, ("cat", "dog", "owl"), ("a", "b", "c"), ("x", "y", "z")]
 
@@ -312,7 +314,9 @@ class TestOnnx:
         assert all(word in said for word in words), said
 
     def test_an_end_to_end_graph_is_not_taken_for_yolo(self, tmp_path):
-        said = message(saved(small_detector(end_to_end=True), tmp_path), tmp_path / "w", format="onnx")
+        said = message(
+            saved(small_detector(end_to_end=True), tmp_path), tmp_path / "w", format="onnx"
+        )
         assert "spec.model.decoder: EndToEnd" in said
 
     def test_unknown_operators_are_named_with_their_nodes(self, tmp_path):
@@ -332,7 +336,9 @@ class TestOnnx:
                 id="half precision",
             ),
             pytest.param(
-                lambda i: i.type.tensor_type.shape.dim.pop(), ["3 dimensions"], id="three dimensions"
+                lambda i: i.type.tensor_type.shape.dim.pop(),
+                ["3 dimensions"],
+                id="three dimensions",
             ),
             pytest.param(
                 lambda i: [

@@ -58,15 +58,20 @@ CASES = {
         "ConvTranspose", [weights(4, 3, 3, 3), weights(3)], strides=[2, 2], pads=[1, 1, 1, 1],
         output_padding=[1, 1],
     ),
-    "ConvTranspose, grouped": graph("ConvTranspose", [weights(4, 3, 2, 2)], group=2, strides=[2, 2]),
+    "ConvTranspose, grouped": graph(
+        "ConvTranspose", [weights(4, 3, 2, 2)], group=2, strides=[2, 2]
+    ),
     "Gemm": graph("Gemm", [weights(5, 8), weights(5)], shape=(3, 8), transB=1),
     "Gemm, not flipped": graph("Gemm", [weights(8, 5), weights(1, 5)], shape=(3, 8)),
-    "Gemm, scaled": graph("Gemm", [weights(8, 5), weights(3, 5)], shape=(3, 8), alpha=0.5, beta=2.0),
+    "Gemm, scaled": graph(
+        "Gemm", [weights(8, 5), weights(3, 5)], shape=(3, 8), alpha=0.5, beta=2.0
+    ),
     "MatMul": graph("MatMul", [weights(8, 5)]),
     "MatMul, batched": graph("MatMul", [weights(4, 8, 5)]),
     "Add": graph("Add", [weights(1, 4, 1, 1)]),
     "Div": graph("Div", [weights(8) + 3]),
-    "Pow": graph("Mul", [weights(1)]),
+    "Mul": graph("Mul", [weights(1)]),
+    "Pow": graph("Pow", [np.float32(2)]),
     "Max of three": graph("Max", [weights(8), weights(6, 1)]),
     "Min": graph("Min", [weights(8)]),
     "Clip": graph("Clip", [np.float32(-0.5), np.float32(0.5)]),
@@ -197,7 +202,9 @@ def test_gradients_reach_every_layer():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        pytest.param(graph("LpNormalization"), r"operator LpNormalization .*\"node\"", id="unknown"),
+        pytest.param(
+            graph("LpNormalization"), r"operator LpNormalization .*\"node\"", id="an operator"
+        ),
         pytest.param(
             graph("Conv", [weights(5, 4, 3, 3)], auto_pad="SAME_UPPER"), "auto_pad", id="auto_pad"
         ),

@@ -14,7 +14,6 @@ from mpj_runner.graph.head import find_head
 from mpj_runner.graph.view import GraphView
 from mpj_runner.torchgraph.module import shapes_of
 
-
 _SIDES: Final = 4
 BINS: Final = 16
 """Bins of a distribution over distances, as DFL heads have them; distances are in cells."""

@@ -75,9 +75,7 @@ def search(
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module = GraphModule(model).to(device)
-    module.select(
-        taps.raw if method == "gradient" else [tap.tensor for tap in taps.distributions]
-    )
+    module.select(taps.raw if method == "gradient" else [tap.tensor for tap in taps.distributions])
     unreached = sorted(set(module.layer_nodes) - set(module.computed))
 
     def forward(searched: Any, batch: Tensor) -> Any:  # noqa: ANN401 - ModelOpt's signature

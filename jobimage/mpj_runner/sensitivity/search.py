@@ -43,8 +43,9 @@ class Search:
         # ModelOpt registers its classes as safe: nothing else is unpickled.
         state = torch.load(folder / SEARCH_FILE, map_location="cpu", weights_only=True)
         stats = {name: dict(stat) for name, stat in state["candidate_stats"].items()}
-        highest = max((max(stat["scores"]) for stat in stats.values()), default=0.0)
-        if not math.isfinite(highest) or highest <= 0:
+        scores = [score for stat in stats.values() for score in stat["scores"]]
+        highest = max(scores, default=0.0) if all(map(math.isfinite, scores)) else math.nan
+        if not highest > 0:
             raise UserError(
                 f"autoQuantize scored every layer {highest:g}: quantizing them changes nothing in"
                 " the model's outputs, or the outputs are not finite; check the model's weights"
@@ -52,7 +53,8 @@ class Search:
             )
         factor = LARGEST / highest
         for stat in stats.values():
-            stat["scores"] = [round(score * factor, DIGITS) for score in stat["scores"]]
+            # A divergence below zero is rounding, and would make the solver quantize everything.
+            stat["scores"] = [round(max(score, 0.0) * factor, DIGITS) for score in stat["scores"]]
         return cls({**state, "candidate_stats": stats}, nodes)
 
     def scores(self) -> tuple[LayerScore, ...]:
