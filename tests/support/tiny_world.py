@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mpj_operator.cli import main
 from mpj_operator.core import params
+from mpj_runner.stores.base import file_digest
 
 SIZE, CELL = 64, 8
 GRID = SIZE // CELL
@@ -195,11 +196,20 @@ class World:
             old = self.spec.get(name)
             self.spec[name] = {**old, **value} if isinstance(old, dict) else value
 
-    def edit_annotations(self, change: Any) -> None:
+    def relabel(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Let a function change the parsed validation annotations."""
         data = json.loads(self.annotations.read_text())
         change(data)
         self.annotations.write_text(json.dumps(data))
+
+    def remodel(self, model: onnx.ModelProto, name: str = "model.onnx") -> None:
+        """Write a graph over the model, or beside it."""
+        onnx.save(model, self.root / name)
+
+    def cut(self, name: str, length: int) -> None:
+        """Keep only the first bytes of a file."""
+        path = self.root / name
+        path.write_bytes(path.read_bytes()[:length])
 
     def write(self) -> Path:
         """Write the job's file."""
@@ -273,6 +283,16 @@ class World:
             for path in found
             if path.parent.name not in ("benchmark", "report")
         }
+
+    def damage(self) -> list[str]:
+        """Return what a reader of the store could stumble over: partial files, wrong digests."""
+        files = [path for path in self.store.rglob("*") if path.is_file()]
+        return [
+            path.name
+            for path in files
+            if path.name.startswith(".part-")
+            or (path.parent.name == "sha256" and path.name != file_digest(path))
+        ]
 
     def wait_for_step(self, unit: str, step: str, seconds: float = 60) -> None:
         """Wait until a unit runs a step."""

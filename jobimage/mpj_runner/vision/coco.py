@@ -1,7 +1,7 @@
 """Data sets in the COCO format: a JSON file of annotations beside folders of images."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -99,25 +99,27 @@ def _located(
     """Find the file of every image.
 
     A file name is looked for below the data set's folder, the annotation file's, the split's and
-    ``images``, in this order; else it must be the ending of one path only.
+    ``images``, in this order; else it must be the ending of one path only. Once some are found in
+    the first way, the others have to be near them: training images often have the same names.
 
     Raises:
         UserError: a file is missing, could be several, or is listed twice.
     """
     index = images_below(place.folder)
+    roots = ["", *_roots(place, file)]
+    wanted = [one.file_name.replace("\\", "/").removeprefix("./").lstrip("/") for one in images]
+    direct = [_direct(name, roots, index) for name in wanted]
+    homes = {PurePosixPath(path).parent for path in direct if path is not None}
     endings: dict[str, list[str]] = defaultdict(list)
     for one in index:
-        endings[PurePosixPath(one).name].append(one)
-    roots = ["", *_roots(place, file)]
+        if not homes or not homes.isdisjoint(PurePosixPath(one).parents):
+            endings[PurePosixPath(one).name].append(one)
     found: dict[str, tuple[Sample, CocoImage]] = {}
     missing: list[str] = []
-    for image in images:
-        wanted = image.file_name.replace("\\", "/").removeprefix("./").lstrip("/")
-        direct = ((PurePosixPath(root) / wanted).as_posix() for root in roots)
-        path = next((one for one in direct if one in index), None)
-        path = path or _by_ending(wanted, endings, place.field)
+    for image, name, known in zip(images, wanted, direct, strict=True):
+        path = known or _by_ending(name, endings, place.field)
         if path is None:
-            missing.append(wanted)
+            missing.append(name)
         elif path in found:
             raise UserError(f"{place.field}.annotations: {file.name} lists the image {path} twice")
         else:
@@ -129,6 +131,11 @@ def _located(
             f"data set ({some(missing)}): upload them or remove them from the annotations"
         )
     return [found[path] for path in sorted(found)]
+
+
+def _direct(name: str, roots: Sequence[str], index: Collection[str]) -> str | None:
+    paths = ((PurePosixPath(root) / name).as_posix() for root in roots)
+    return next((path for path in paths if path in index), None)
 
 
 def _roots(place: Place, file: Path) -> Iterator[str]:
