@@ -150,6 +150,15 @@ def test_a_reference_that_finds_nothing_is_an_error_and_a_candidate_is_not(bench
     assert outcome.drop.value == pytest.approx(1)
 
 
+def test_objects_that_do_not_count_are_no_accuracy(bench):
+    data = coco_json(bench.truth)
+    for annotation in data["annotations"]:
+        annotation["iscrowd"] = 1
+    bench.annotations.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"spec\.validation: none of the objects in 20 images"):
+        bench()
+
+
 @pytest.mark.parametrize(
     ("meta", "words"),
     [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,7 +25,7 @@ from mpj_runner.vision.decode import Array, Limits, check_output, detect
 from mpj_runner.vision.detections import NONE, Boxes
 from mpj_runner.vision.inputs import Prepared, Preprocessor
 from mpj_runner.vision.matching import Matches, match
-from mpj_runner.vision.metrics import accumulate, records, summarize
+from mpj_runner.vision.metrics import ClassRecord, accumulate, records, summarize
 from mpj_runner.vision.prefetch import prefetched
 from mpj_runner.vision.resize import Placement
 from mpj_runner.vision.truth import Objects, Truth, read_truth
@@ -66,21 +67,23 @@ def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResul
     truth = read_truth(inputs["annotations"])
     limits = Limits(params.score_threshold, params.iou_threshold, params.max_detections)
     options = RunOptions(params.precision, params.threads)
-    with backend(params.backend).load(inputs["engine"], options) as engine:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="reference") as aside,
+        backend(params.backend).load(inputs["engine"], options) as engine,
+    ):
+        theirs = aside.submit(_reference, inputs, truth)
         judged = evaluate(engine, inputs["images"], truth, metadata, limits)
-    is_reference = "model" in inputs
+    classes = _records(judged, truth)
+    metrics = _metrics(classes, judged, truth)
     non_finite = sum(not one.finite for one in judged)
-    metrics = _metrics(judged, truth)
-    if is_reference:
-        _check_reference(metrics, non_finite)
-    drop = _drop(params, inputs["reference"], judged, truth) if "reference" in inputs else None
     own = other = None
-    if is_reference and params.cross_check_images:
+    if "model" in inputs:
+        _check_reference(metrics, non_finite)
         part = truth.first(params.cross_check_images)
-        own = _average(_metrics(judged[: len(part)], part))
-        reference = CpuReference(inputs["model"], params.threads)
-        there = evaluate(reference, inputs["images"], part, metadata, limits)
-        other = _average(_metrics(there, part))
+        if len(part):
+            reference = CpuReference(inputs["model"], params.threads)
+            there = evaluate(reference, inputs["images"], part, metadata, limits)
+            own, other = (_average(one, part) for one in (judged[: len(part)], there))
     found, report = work / "detections.npz", work / "metrics.json"
     detections.save(found, truth.names, [one.found for one in judged])
     report.write_text(json.dumps(metrics.to_json(numbers=True)), encoding="utf-8")
@@ -89,7 +92,7 @@ def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResul
         EvalOutcome(
             map=metrics.stats["AP"],
             map50=metrics.stats["AP50"],
-            drop=drop,
+            drop=_drop(params, theirs.result(), classes),
             images=metrics.images,
             detections=metrics.detections,
             non_finite=non_finite,
@@ -148,14 +151,23 @@ def evaluate(
         return list(judged)
 
 
-def _metrics(judged: Sequence[Judged], truth: Truth) -> Metrics:
-    curves = accumulate(records([one.matches for one in judged], truth))
-    return summarize(truth, curves, sum(len(one.found) for one in judged))
+def _records(judged: Sequence[Judged], truth: Truth) -> list[ClassRecord]:
+    return records([one.matches for one in judged], truth)
 
 
-def _average(metrics: Metrics) -> float | None:
+def _metrics(classes: Sequence[ClassRecord], judged: Sequence[Judged], truth: Truth) -> Metrics:
+    metrics = summarize(truth, accumulate(classes), sum(len(one.found) for one in judged))
+    if metrics.stats["AP"] < 0:
+        raise UserError(
+            f"spec.validation: none of the objects in {len(truth)} images counts (all are crowds): "
+            "label single objects, or raise spec.validation.maxImages"
+        )
+    return metrics
+
+
+def _average(judged: Sequence[Judged], truth: Truth) -> float | None:
     """Return mAP; None where no object counts (pycocotools' -1)."""
-    value = metrics.stats["AP"]
+    value = summarize(truth, accumulate(_records(judged, truth)), 0).stats["AP"]
     return None if value < 0 else value
 
 
@@ -173,15 +185,21 @@ def _check_reference(metrics: Metrics, non_finite: int) -> None:
         )
 
 
-def _drop(params: EvalParams, reference: Path, judged: Sequence[Judged], truth: Truth) -> Interval:
-    names, found = detections.load(reference)
+def _reference(inputs: Mapping[str, Path], truth: Truth) -> list[ClassRecord] | None:
+    """Judge the reference's detections again: quicker than to store how they matched."""
+    if "reference" not in inputs:
+        return None
+    names, found = detections.load(inputs["reference"])
     if tuple(names) != truth.names:
         raise ValueError("the reference was evaluated on other images")
-    theirs = [match(boxes, objects) for boxes, objects in zip(found, truth.objects, strict=True)]
-    return paired_drop(
-        records(theirs, truth),
-        records([one.matches for one in judged], truth),
-        params.metric,
-        params.resamples,
-        workers=default_threads(),
-    )
+    pairs = zip(found, truth.objects, strict=True)
+    return records([match(boxes, objects) for boxes, objects in pairs], truth)
+
+
+def _drop(
+    params: EvalParams, reference: Sequence[ClassRecord] | None, own: Sequence[ClassRecord]
+) -> Interval | None:
+    if reference is None:
+        return None
+    workers = default_threads()
+    return paired_drop(reference, own, params.metric, params.resamples, workers=workers)
