@@ -162,7 +162,9 @@ def test_objects_that_do_not_count_are_no_accuracy(bench):
 @pytest.mark.parametrize(
     ("meta", "words"),
     [
-        pytest.param({"class_count": 4}, r"decoder YOLO with 4 classes reads", id="class count"),
+        pytest.param(
+            {"class_count": 4}, r"4 classes where the model of .* has 3", id="class count"
+        ),
         pytest.param({"decoder": "EndToEnd"}, r"EndToEnd reads \(batch, n, 6\)", id="decoder"),
     ],
 )

@@ -65,6 +65,11 @@ def run(params: EvalParams, inputs: Mapping[str, Path], work: Path) -> StepResul
     """
     metadata = ModelMetadata.model_validate_json(inputs["metadata"].read_bytes())
     truth = read_truth(inputs["annotations"])
+    if metadata.class_count != len(truth.classes):  # a graph that a candidate brought
+        raise UserError(
+            f"the graph answers with {metadata.class_count} classes where the model of "
+            f"spec.model.uri has {len(truth.classes)}: export it with the same classes"
+        )
     limits = Limits(params.score_threshold, params.iou_threshold, params.max_detections)
     options = RunOptions(params.precision, params.threads)
     with (
@@ -175,7 +180,8 @@ def _check_reference(metrics: Metrics, non_finite: int) -> None:
     if non_finite:
         raise UserError(
             f"the FP32 reference answers NaN or infinity on {non_finite} of {metrics.images} "
-            "images: the model of spec.model.uri, or spec.model.preprocess, is broken"
+            "images: correct spec.model.preprocess (scale, mean, std), or export the model of "
+            "spec.model.uri again"
         )
     if not metrics.detections:
         raise UserError(
