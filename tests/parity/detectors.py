@@ -18,7 +18,7 @@ DEMO: Final = ROOT / "examples" / "demo"
 CACHE: Final = ROOT / ".cache" / "parity"
 SIZE: Final = 192
 MODELS: Final = ("yolo11n", "yolov8n")
-EPOCHS: Final = 14
+EPOCHS: Final = 10
 AUGMENTATIONS: Final = (
     "hsv_h",
     "hsv_s",
