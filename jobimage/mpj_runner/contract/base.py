@@ -50,7 +50,8 @@ class Value(BaseModel):
         return data
 
 
-DECIMAL_PATTERN: Final = r"^-?[0-9]{1,12}(\.[0-9]{1,20})?$"
+DECIMAL_PLACES: Final = 20
+DECIMAL_PATTERN: Final = rf"^-?[0-9]{{1,12}}(\.[0-9]{{1,{DECIMAL_PLACES}}})?$"
 
 
 def _parse_decimal(value: object, info: ValidationInfo) -> object:
@@ -64,8 +65,14 @@ def _parse_decimal(value: object, info: ValidationInfo) -> object:
 
 
 def format_decimal(value: float) -> str:
-    """Write a number without an exponent and without digits that the float does not hold."""
-    return format(Decimal(repr(float(value))), "f") if value else "0"
+    """Write a number without an exponent and without digits that the float does not hold.
+
+    What lies behind the twentieth decimal place is rounded off: ``DECIMAL_PATTERN`` ends there.
+    """
+    exact = Decimal(repr(float(value)))
+    if len(format(exact, "f").partition(".")[2]) > DECIMAL_PLACES:
+        exact = exact.quantize(Decimal(1).scaleb(-DECIMAL_PLACES))
+    return format(exact, "f") if exact else "0"
 
 
 def _dump_decimal(value: float, info: SerializationInfo) -> str | float:
