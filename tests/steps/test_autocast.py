@@ -113,6 +113,17 @@ def test_half_precision_gives_nearly_the_same(inputs, tmp_path):
     assert not np.array_equal(y, expected)
 
 
+def test_indices_of_end_to_end_models_stay_whole_numbers(tmp_path):
+    model = small_detector(end_to_end=True)
+    graph, _, layers = cast(world(tmp_path / "in", model), tmp_path / "w")
+    assert layers.quantized == LAYERS
+    for images in random_images(3):
+        expected, y = (run_onnx(m, images)["output"][0] for m in (model, graph))
+        np.testing.assert_allclose(y[:, 4], expected[:, 4], atol=5e-3)
+        assert y[0, 5] == expected[0, 5]
+        np.testing.assert_allclose(y[0, :4], expected[0, :4], atol=0.2)
+
+
 @pytest.mark.parametrize(
     ("choice", "node", "reason"),
     [
