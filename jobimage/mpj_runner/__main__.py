@@ -11,6 +11,7 @@ The only place that reads argv and the environment:
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -68,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
         message = _failure("UserError", arguments.step, error)
     except TransientError as error:
         message = _failure("TransientError", arguments.step, error)
+    except OSError as error:
+        full = _full(error)
+        message = _failure("UserError" if full else "Bug", arguments.step, full or error)
     except Exception as error:
         message = _failure("Bug", arguments.step, error)
     text = message.encode()
@@ -108,6 +112,17 @@ def _work(folder: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mpj-") as temporary:
         yield Path(temporary)
+
+
+def _full(error: OSError) -> UserError | None:
+    """Return the words for a disk without room for what a step writes, or None."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = error.filename or os.environ.get("MPJ_WORK") or tempfile.gettempdir()
+    return UserError(
+        f"no space is left for {where}: free some on that disk, or give the work another one "
+        "(mpj run: --out; in a cluster: the node's ephemeral storage)"
+    )
 
 
 def _failure(family: Family, step: str, error: BaseException) -> Termination:

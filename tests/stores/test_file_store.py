@@ -90,7 +90,7 @@ def test_a_full_store_says_so_and_keeps_what_it_has(tmp_path):
 
 def test_a_store_below_a_file_cannot_be_written(tmp_path):
     path = file(tmp_path, b"")
-    with pytest.raises(UserError, match=r"can't be written .*spec.storage.uri .*--store"):
+    with pytest.raises(UserError, match=r"can't be used .*spec.storage.uri .*--store"):
         FileStore(path / "store").put("a", path)
 
 

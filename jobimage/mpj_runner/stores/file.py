@@ -21,7 +21,8 @@ class FileStore:
     def read(self, key: str) -> bytes | None:
         """See ``Store.read``."""
         try:
-            return self._path(key).read_bytes()
+            with self._explained():
+                return self._path(key).read_bytes()
         except FileNotFoundError:
             return None
 
@@ -56,7 +57,8 @@ class FileStore:
     def size(self, key: str) -> int | None:
         """See ``Store.size``."""
         try:
-            return self._path(key).stat().st_size
+            with self._explained():
+                return self._path(key).stat().st_size
         except FileNotFoundError:
             return None
 
@@ -97,7 +99,7 @@ class FileStore:
                 errno.EEXIST,
             ):
                 raise UserError(
-                    f"the store {self.root} can't be written ({error.strerror}): set "
+                    f"the store {self.root} can't be used ({error.strerror}): set "
                     "spec.storage.uri (mpj run: --store) to a folder that this user may write"
                 ) from error
             raise

@@ -1,12 +1,13 @@
 """A job's file and its folder: read, resolved, locked, resumed."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.load import load, validate
@@ -16,6 +17,9 @@ from mpj_operator.core.records import released
 from mpj_runner.contract.errors import UserError
 
 S = TypeVar("S", bound=Source)
+_DISK: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST}
+)
 
 
 def read_job(path: Path) -> MixedPrecisionJob:
@@ -81,11 +85,30 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another mpj run (process {holder}) works in {folder}: wait for it, or give this "
                 "one a folder of its own with --out"
             ) from None
-        os.truncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
+        with usable(folder):
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """Say in words that the folder of results is on a disk that is full or can't be written.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise UserError(
+            f"--out {folder}: {error.strerror}: free some space, or name another folder; what is "
+            "finished is kept"
+        ) from error
 
 
 def _resolved(job: MixedPrecisionJob, folder: Path) -> MixedPrecisionJob:

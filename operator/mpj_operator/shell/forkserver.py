@@ -7,6 +7,7 @@ input. The standard library's fork server is not used: it imports the parent's m
 every child, and its children keep it alive when the parent is killed.
 """
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -98,8 +99,9 @@ def _become(order: Mapping[str, Any]) -> None:
     except BaseException:  # the edge of a process: what Python itself would print
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # a full disk, or a closed stream
+                stream.flush()
         os._exit(code)
 
 

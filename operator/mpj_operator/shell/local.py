@@ -51,7 +51,10 @@ class LocalCluster:
         return self.folder / "work"
 
     async def observe(self, key: Key) -> Observed | None:
-        """See ``Cluster.observe``."""
+        """See ``Cluster.observe``; what this computer could not do is raised here."""
+        for task in self._tasks.values():
+            if task.done() and not task.cancelled():
+                task.result()
         if key.name != self.job.metadata.name:
             return None
         children = tuple(child.seen() for child in self._children.values())
@@ -90,7 +93,9 @@ class LocalCluster:
             self._processes,
         )
         self._children[action.name] = child
-        self._tasks[action.name] = asyncio.create_task(child.run(), name=action.name)
+        task = asyncio.create_task(child.run(), name=action.name)
+        task.add_done_callback(lambda _: self.changed.set())
+        self._tasks[action.name] = task
 
     async def _delete(self, name: str) -> None:
         self._children.pop(name, None)
@@ -104,7 +109,9 @@ class LocalCluster:
 def write_yaml(path: Path, data: dict[str, Any]) -> None:
     """Replace a file by YAML at once, so that no reader sees half of it."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(
-        yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    )
-    temporary.replace(path)
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

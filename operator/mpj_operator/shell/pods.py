@@ -13,6 +13,7 @@ from typing import Any
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 from mpj_operator.shell.processes import Command, Processes
+from mpj_runner.contract.messages import MESSAGE_LIMIT
 
 TMP = "/tmp"  # noqa: S108 - a pod's own volume there; here that path belongs to everyone
 
@@ -62,7 +63,7 @@ class Pod:
     async def _execute(self, container: Mapping[str, Any]) -> tuple[int, str]:
         last_words = self.folder / "termination" / container["name"]
         last_words.parent.mkdir(parents=True, exist_ok=True)
-        last_words.write_bytes(b"")
+        last_words.write_text(" " * MESSAGE_LIMIT)  # room for them, should the disk get full
         mounts = {
             mount["mountPath"]: self._volume(mount["name"])
             for mount in container.get("volumeMounts", ())
@@ -83,7 +84,9 @@ class Pod:
             folder=self.folder,
             log=self.logs / f"{container['name']}.log",
         )
-        return await self.processes.execute(command), last_words.read_text(errors="replace")
+        code = await self.processes.execute(command)
+        text = last_words.read_text(errors="replace")
+        return code, "" if text.isspace() else text
 
     def _volume(self, name: str) -> Path:
         path = self.folder / "volumes" / name
