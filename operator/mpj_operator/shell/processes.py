@@ -64,12 +64,13 @@ class Processes:
 
     async def close(self) -> None:
         """End the server; whatever it forked ends with it."""
-        if self._server is None or self._reader is None:
+        server, reader = self._server, self._reader
+        if server is None or reader is None:
             return
-        if self._server.stdin is not None:
-            self._server.stdin.close()
-        await self._server.wait()
-        await self._reader
+        if server.stdin is not None:
+            server.stdin.close()
+        await server.wait()
+        await reader
 
     async def _fork(self, command: Command) -> tuple[int, asyncio.Future[int]]:
         server = await self._running()
@@ -105,7 +106,10 @@ class Processes:
             return self._server
 
     async def _read(self, server: asyncio.subprocess.Process) -> None:
-        """Hand on what the server tells; when it is gone, so are its children."""
+        """Hand on what the server tells; when it is gone, so are its children.
+
+        Whatever ended it, the out-of-memory killer for one: the next command starts another.
+        """
         if server.stdout is None:
             return
         async for line in server.stdout:
@@ -114,9 +118,12 @@ class Processes:
                 self._started.pop(message["id"]).set_result(message["pid"])
             else:
                 self._ended.pop(message["id"]).set_result(message["code"])
+        self._server = self._reader = None
         for future in (*self._started.values(), *self._ended.values()):
             if not future.done():
                 future.set_result(-signal.SIGKILL)
+        self._started.clear()
+        self._ended.clear()
 
 
 async def _spawn(command: Command) -> tuple[int, asyncio.Future[int]]:
