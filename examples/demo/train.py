@@ -9,6 +9,7 @@ weights of the same quality.
 import argparse
 import math
 import time
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from detector import CLASSES, STRIDES, Detector, build
 from loss import Targets, detection_loss
@@ -25,6 +27,8 @@ from make_data import QUALITY
 from scenes import Floats, Image, Material, draw, load_material
 from torch import Tensor, nn
 
+Example = tuple[Image, Floats, npt.NDArray[np.int64]]
+"""An input image (SIZE, SIZE, 3) BGR, boxes (n, 4) in its pixels, class indices (n,)."""
 SIZE: Final = 192
 """Side of the input in pixels."""
 PADDING: Final = 114
@@ -80,12 +84,17 @@ def main() -> None:
 
 def draw_training_set(count: int, device: torch.device) -> TrainingSet:
     """Draw ``count`` images on all cores and move them to the device."""
+    with ProcessPoolExecutor() as pool:
+        return collect(pool.map(example, range(count), chunksize=64), count, device)
+
+
+def collect(examples: Iterable[Example], count: int, device: torch.device) -> TrainingSet:
+    """Put what ``example`` gives into tensors on the device."""
     images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
     boxes = np.zeros((count, MOST_OBJECTS, 4), dtype=np.float32)
     labels = np.full((count, MOST_OBJECTS), -1, dtype=np.int64)
-    with ProcessPoolExecutor() as pool:
-        for i, (image, found, names) in enumerate(pool.map(example, range(count), chunksize=64)):
-            images[i], boxes[i, : len(found)], labels[i, : len(names)] = image, found, names
+    for i, (image, found, names) in enumerate(examples):
+        images[i], boxes[i, : len(found)], labels[i, : len(names)] = image, found, names
     rgb = torch.from_numpy(images).to(device).flip(3).permute(0, 3, 1, 2)
     return TrainingSet(rgb, torch.from_numpy(boxes).to(device), torch.from_numpy(labels).to(device))
 
@@ -96,7 +105,7 @@ def _material() -> Material:
     return load_material("train")
 
 
-def example(index: int) -> tuple[Image, Floats, np.ndarray]:
+def example(index: int) -> Example:
     """Draw one image as a job will see it: through JPEG and letterbox; boxes in input pixels."""
     scene = draw(_material(), "train", index)
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
