@@ -527,8 +527,8 @@ BAD = [
     pytest.param(
         {"images/train/2.png": picture()[:50]},
         {"role": "calibration"},
-        r"spec\.calibration: 1 of 1 images cannot be used: images/train/2\.png: the file is cut short: "
-        "replace or remove them",
+        r"spec\.calibration: 1 of 1 images cannot be used: images/train/2\.png: "
+        "the file is cut short: replace or remove them",
         id="a corrupt calibration image",
     ),
     pytest.param(
