@@ -133,7 +133,7 @@ def job_state(job: MixedPrecisionJob, unit: str) -> str:
 
 
 def _step(container: ContainerSeen) -> Text:
-    if container.exit_code == 0 and container.name == "benchmark":
+    if container.exit_code in (0, MISS) and container.name == "benchmark":
         return Text(f"{container.name} measured anew", style="cyan")
     if container.exit_code == 0:
         return Text(f"{container.name} cached", style="green")

@@ -24,7 +24,11 @@ def report(folder: Path, console: Console) -> int:
             f"{path}: {error.strerror}: name the --out folder of a finished mpj run"
         ) from error
     except ValidationError as error:
-        raise UserError(f"{path}: not a report of this version: {error}") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise UserError(
+            f"{path}: not a report of this version ({where}: {first['msg']}): run the job again"
+        ) from error
     results = (found.reference, found.baseline, *found.candidates)
     best, metric = found.best.name, found.objective.metric
     console.print(results_view(results, best, metric, console.width))
