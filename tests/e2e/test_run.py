@@ -114,7 +114,7 @@ def test_people_find_the_winner_in_the_store_by_the_jobs_name(done: World):
 
 
 def test_the_second_run_measures_latency_only(finished: tuple[World, Ran], tmp_path: Path):
-    world = finished[0].copy(tmp_path / "again")
+    world = finished[0].copy(tmp_path / "another folder, 100% ünlike #1?")
     before, old = world.manifests(), world.resource
     ran = world.run()
     assert ran.code == 0, ran.output
@@ -131,16 +131,6 @@ def test_the_second_run_measures_latency_only(finished: tuple[World, Ran], tmp_p
     )
 
 
-def test_one_more_candidate_costs_only_itself(world: World):
-    before = world.manifests()
-    world.spec["candidates"] += [{"name": "max", "ptq": {"calibrationMethod": "max"}}]
-    ran = world.run()
-    assert ran.code == 0, ran.output
-    made = sorted(key.split("/")[0] for key in world.manifests().keys() - before.keys())
-    assert made == ["build", "eval", "ptq"]
-    assert [c["name"] for c in world.status["candidates"]] == ["int8", "max"]
-
-
 def test_every_kind_of_candidate_on_openvino(tmp_path: Path):
     world = World.make(tmp_path)
     world.change(
@@ -149,14 +139,13 @@ def test_every_kind_of_candidate_on_openvino(tmp_path: Path):
             {"name": "fp16", "autoCast": {}},
             {"name": "int8", "ptq": {"excludeFrom": "fp16"}},
             {"name": "aq", "autoQuantize": {"effectiveBits": [10]}},
-            {"name": "mine", "onnx": {"uri": "model.onnx"}},
         ],
         search={"maxTrials": 1},
     )
     ran = world.run()
     assert ran.code == 0, ran.output
     results = {c["name"]: c for c in world.status["candidates"]}
-    assert set(results) == {"fp16", "int8", "aq-10", "mine", "search-1"}
+    assert set(results) == {"fp16", "int8", "aq-10", "search-1"}
     for result in results.values():
         assert float(result["mAP"]) > 0.9, result
         assert result["state"] in ("Accepted", "Rejected")

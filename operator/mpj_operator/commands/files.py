@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import unquote
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.load import load, validate
@@ -137,7 +138,8 @@ def absolute_uri(uri: str, folder: Path) -> str:
     """Return a path as a file:// URI, relative ones resolved against a folder."""
     if "://" in uri and not uri.startswith("file://"):
         return uri
-    path = Path(uri.removeprefix("file://")).expanduser()
+    is_uri = uri.startswith("file://")
+    path = Path(unquote(uri.removeprefix("file://")) if is_uri else uri).expanduser()
     return Path(os.path.normpath(folder / path)).as_uri()
 
 

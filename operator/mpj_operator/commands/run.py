@@ -6,6 +6,7 @@ import shutil
 import signal
 import tarfile
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
@@ -120,7 +121,7 @@ def _path(artifact: Artifact) -> Path:
     uri = artifact.uri or ""
     if not uri.startswith("file://"):
         raise UserError(f"{uri}: only a store on this computer can be copied from")
-    return Path(uri.removeprefix("file://"))
+    return Path(unquote(urlsplit(uri).path))
 
 
 def _tell(job: MixedPrecisionJob, folder: Path, console: Console) -> int:
