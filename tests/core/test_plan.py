@@ -278,3 +278,13 @@ def test_the_search_stays_within_its_budget():
     done = run(Simulation(job(search={"format": "int8", "maxTrials": 2}), figures))
     assert len(done.job.status.search.trials) == 2
     assert done.job.status.state == "Complete"
+
+
+def test_of_equal_engines_the_users_candidate_stands_for_the_trials():
+    figures = Figures(speedups={"search-1": 1.9}, same_engine=True)
+    simulation = run(Simulation(job(search={"format": "int8"}), figures))
+    measured = [
+        r.name for r in simulation.job.status.candidates if r.speedup_vs_reference is not None
+    ]
+    assert measured == ["int8"]
+    assert simulation.job.status.best.name == "int8"

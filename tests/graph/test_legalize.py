@@ -172,6 +172,14 @@ def test_a_float_graph_passes_untouched():
         assert (legal, notes) == (model, ())
 
 
+@pytest.mark.parametrize("backend", ["openvino", "tensorrt", "tensorrt-rtx"])
+def test_a_visible_gpu_changes_nothing_for_other_backends(signed, backend):
+    with_gpu, notes = legalize(signed, backend, vnni=True, cuda=True)
+    without, _ = legalize(signed, backend, vnni=True, cuda=False)
+    assert with_gpu.SerializeToString() == without.SerializeToString()
+    assert notes or backend != "openvino"
+
+
 def test_on_cuda_onnxruntime_keeps_the_graph(signed):
     legal, notes = legalize(signed, "onnxruntime", vnni=False, cuda=True)
     assert (legal, notes) == (signed, ())

@@ -48,7 +48,8 @@ def legalize(
         model: a graph; not changed.
         backend: what will run it.
         vnni: the processor adds 8-bit products in 32 bits (``hardware.int8_is_safe``).
-        cuda: ONNX Runtime will run it on a GPU, where its processor's kernels do not matter.
+        cuda: a CUDA device is visible: ONNX Runtime will run there, where its processor's kernels
+            do not matter. Other backends do not change with it.
 
     Raises:
         UserError: the backend cannot take this graph; see ``check``.
@@ -90,7 +91,7 @@ def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple
         )
         yield lambda x: rewrites.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
         return
-    if cuda:
+    if cuda and backend == "onnxruntime":
         return
     yield (
         lambda x: rewrites.shift_activations(x, np.uint8),

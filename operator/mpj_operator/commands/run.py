@@ -33,6 +33,8 @@ def run(path: Path, out: Path | None, store: str | None, console: Console) -> in
         UserError: the file is not valid, or the folder is not to be had.
     """
     job = read_job(path)
+    if job.spec.suspend:
+        raise UserError(f"{path}: spec.suspend: is true, so nothing would run: set it to false")
     folder = (out or Path("mpj-out") / job.metadata.name).absolute()
     if store is not None:
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": None})})

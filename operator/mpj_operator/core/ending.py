@@ -139,18 +139,16 @@ def _engines(world: World) -> list[tuple[str, Precision]]:
     engines: list[tuple[str, Precision]] = [(u.BASELINE, world.seen.job.spec.baseline_precision)]
     if _engine(world.results[u.REFERENCE]) != _engine(world.results[u.BASELINE]):
         engines.append((u.REFERENCE, "fp32"))
-    accepted = [
-        (unit, result)
-        for unit in world.candidates()
-        if (result := world.results[unit.name]).state == "Accepted" and result.speedup is not None
-    ]
-    accepted.sort(key=lambda pair: -(pair[1].speedup.value if pair[1].speedup else 0.0))
-    seen: set[str | None] = set()
-    for unit, result in accepted:
-        if _engine(result) in seen or len(seen) == FINALISTS:
-            continue
-        seen.add(_engine(result))
-        engines.append((unit.name, precision_of(unit.candidate, world.seen.job.spec)))
+    accepted: dict[str | None, tuple[u.Unit, float]] = {}
+    for unit in world.candidates():
+        result = world.results[unit.name]
+        if result.state == "Accepted" and result.speedup is not None:
+            # Of equal engines the first named stands for all: the user's before a trial's.
+            first, speed = accepted.get(_engine(result), (unit, 0.0))
+            accepted[_engine(result)] = (first, max(speed, result.speedup.value))
+    fastest = sorted(accepted.values(), key=lambda pair: -pair[1])[:FINALISTS]
+    spec = world.seen.job.spec
+    engines += [(unit.name, precision_of(unit.candidate, spec)) for unit, _ in fastest]
     return engines
 
 

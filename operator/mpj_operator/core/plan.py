@@ -228,7 +228,7 @@ def _give_up(world: World) -> None:
         if unit.kind in ("final", "report") or is_over(record):
             continue
         world.delete(name, "DeadlineExceeded")
-        message = "spec.activeDeadlineSeconds was reached"
+        message = "spec.activeDeadlineSeconds was reached: raise it to let it finish"
         world.records[name] = ended(record, "DeadlineExceeded", message, world.seen.now)
         _show(world, unit, world.records[name])
     if world.search is not None:
