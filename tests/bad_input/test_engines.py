@@ -107,6 +107,33 @@ def test_bad_candidates_are_told_apart_and_disturb_nobody(world: World):
         assert f"{name}: {one['reasons'][0]}" in " ".join(ran.output.split())
 
 
+@pytest.mark.parametrize(
+    ("field", "reason", "words"),
+    [
+        pytest.param(
+            "activeDeadlineSeconds", "DeadlineExceeded",
+            "spec.activeDeadlineSeconds was reached: raise it to let it finish",
+            id="of the job",
+        ),
+        pytest.param(
+            "unitDeadlineSeconds", "PrepareFailed",
+            "longer than spec.unitDeadlineSeconds: raise it, or give the unit more resources",
+            id="of a unit",
+        ),
+    ],
+)  # fmt: skip
+def test_a_deadline_that_is_too_short(world: World, field: str, reason: str, words: str):
+    world.change(**{field: 1})
+    world.remodel(detector(gain=0.9))  # the export alone takes longer
+    ran = world.run()
+    assert ran.code == 1
+    failed = world.condition("Failed")
+    assert failed["reason"] == reason
+    assert failed["message"].startswith("prepare")
+    assert failed["message"].endswith(words)
+    assert world.started_units() == {"prepare"}
+
+
 def test_a_job_whose_candidates_all_fail_fails_and_is_mended_by_its_file(world: World):
     world.change(candidates=[{"name": "mine", "onnx": {"uri": "mine.onnx"}}])
     ran = world.run()

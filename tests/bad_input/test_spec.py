@@ -168,6 +168,15 @@ def test_an_output_folder_that_cannot_be_made(tmp_path: Path):
     )
 
 
+def test_a_suspended_job_is_not_waited_for(tmp_path: Path):
+    world = World.make(tmp_path)
+    world.change(suspend=True)
+    ran = world.run()
+    words = "spec.suspend: is true, so nothing would run: set it to false"
+    assert (ran.code, ran.output) == (2, f"error: {world.job}: {words}\n")
+    assert not world.out.exists()
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_run_takes_one_file(tmp_path: Path, count: int):
     files = [str(tmp_path / f"{number}.yaml") for number in range(count)]
