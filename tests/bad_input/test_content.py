@@ -9,8 +9,9 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from tiny_detector import detector
 from tiny_factory import write_tiny
-from tiny_world import Ran, World, detector
+from tiny_world import Ran, World
 
 from mpj_operator.api.load import load
 

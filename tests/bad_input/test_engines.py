@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from tiny_world import World, detector
+from tiny_detector import detector
+from tiny_world import World
 
 from mpj_runner.backends.hardware import gpu
 

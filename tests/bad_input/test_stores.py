@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tiny_world import World, detector
+from tiny_detector import detector
+from tiny_world import World
 
 Mount = Callable[[Path, str], Path]
 

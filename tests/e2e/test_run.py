@@ -9,7 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 import yaml
-from tiny_world import SIZE, Ran, World
+from tiny_detector import SIZE
+from tiny_world import Ran, World
 
 from mpj_operator.api.load import load, validate_all
 from mpj_runner.contract.model import ModelMetadata
