@@ -62,5 +62,10 @@ bench: $(STAMP) ## Print figures: calibration, quantization, evaluation, plannin
 	$(BIN)/python tests/bench/eval_pipeline.py
 	$(BIN)/python tests/bench/planning.py
 
+parity: $(STAMP) ## Hold our pre- and postprocessing against Ultralytics' (AGPL; a venv of its own)
+	[ -x $(PARITY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python $(PARITY)
+	$(UV) pip install --quiet --python $(PARITY)/bin/python --constraint $(LOCK) --editable '.[operator,runner,openvino,ultralytics]'
+	$(PARITY)/bin/python tests/parity/parity.py
+
 clean: ## Remove what was made here
 	rm -rf $(VENV) $(PARITY) .cache mpj-out build dist
