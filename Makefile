@@ -13,6 +13,7 @@ STAMP := $(VENV)/.set-up
 LOCK := requirements.lock
 PARITY := .venv-parity
 
+.SILENT: help setup demo $(STAMP)
 .PHONY: help setup demo test lint format generate verify lock bench parity clean
 
 help: ## Show this list
@@ -57,10 +58,11 @@ verify: generate ## Fail when a generated file or the lock is stale
 lock: $(STAMP) ## Lock the newest allowed dependencies
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(LOCK)
 
-bench: $(STAMP) ## Print figures: calibration, quantization, evaluation, planning
+bench: $(STAMP) ## Print figures: quantization, evaluation, planning, the demo job twice
 	$(BIN)/python tests/bench/quantization.py
 	$(BIN)/python tests/bench/eval_pipeline.py
 	$(BIN)/python tests/bench/planning.py
+	$(BIN)/python tests/bench/demo.py
 
 parity: $(STAMP) ## Hold our pre- and postprocessing against Ultralytics' (AGPL; a venv of its own)
 	[ -x $(PARITY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python $(PARITY)

@@ -1,6 +1,6 @@
 """Make a graph that a backend runs fast and computes right, or say why it cannot.
 
-What each engine needs of Q/DQ pairs was measured (docs/adr/0011):
+What each engine needs of Q/DQ pairs was measured (docs/adr/0008):
 
 - OpenVINO computes signed activations wrongly, without a word, and runs 8-bit convolutions with
   int8 weights only.

@@ -14,6 +14,12 @@ from mpj_runner.contract.messages import Request, canonical
 WORK: Final = "/mpj/work"
 """The folder that the containers of a pod share."""
 TMP: Final = "/tmp"  # noqa: S108 - a volume of the pod's own
+_QUIET_ULTRALYTICS: Final = (
+    {"name": "YOLO_CONFIG_DIR", "value": WORK},
+    {"name": "YOLO_OFFLINE", "value": "true"},
+    {"name": "YOLO_AUTOINSTALL", "value": "false"},
+)
+"""Ultralytics writes settings, asks the network and installs packages when it is imported."""
 COPIED_LABELS: Final = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class")
 """All other labels of a job stay on it: a copied app.kubernetes.io/instance makes Argo CD prune."""
 
@@ -117,6 +123,7 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
             *(variable.to_json() for variable in job.spec.pod_overrides.env),
             {"name": "MPJ_REQUEST", "value": canonical(request.to_json()).decode()},
             {"name": "MPJ_WORK", "value": WORK},
+            *(_QUIET_ULTRALYTICS if request.step == "export" else ()),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
