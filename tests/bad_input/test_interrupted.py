@@ -1,5 +1,6 @@
 """Signals, deaths and a second run: no process stays behind, and the next run goes on."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -107,8 +108,9 @@ def test_a_step_that_is_killed_each_time_ends_its_unit(world: World):
         deadline = time.monotonic() + 60
         while mpj.poll() is None and time.monotonic() < deadline:
             for step in _living_steps(mpj):
-                killed.add(step.pid)
-                step.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+                    step.kill()
+                    killed.add(step.pid)
             time.sleep(0.02)
         output, _ = mpj.communicate(timeout=5)
     assert mpj.returncode == 1
