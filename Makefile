@@ -14,7 +14,7 @@ LOCK := requirements.lock
 PARITY := .venv-parity
 
 .SILENT: help setup demo $(STAMP)
-.PHONY: help setup demo test lint format generate verify lock bench parity clean
+.PHONY: help setup demo test lint format generate verify lock bench parity independent clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -68,6 +68,10 @@ parity: $(STAMP) ## Hold our pre- and postprocessing against Ultralytics' (AGPL;
 	[ -x $(PARITY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python $(PARITY)
 	$(UV) pip install --quiet --python $(PARITY)/bin/python --constraint $(LOCK) --editable '.[operator,runner,openvino,ultralytics]'
 	$(PARITY)/bin/python tests/parity/parity.py
+
+independent: $(STAMP) ## Run the demo on ONNX Runtime and judge it again with stock tools only
+	$(BIN)/mpj run examples/demo/onnxruntime.yaml
+	$(BIN)/python tests/independent/verify.py mpj-out/demo-onnxruntime
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) $(PARITY) .cache mpj-out build dist
