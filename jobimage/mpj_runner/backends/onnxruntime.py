@@ -129,7 +129,7 @@ class _Engine:
 class _CudaEngine(_Engine):
     """A session on a GPU; its stepper replays a CUDA graph."""
 
-    def __init__(self, session: Any, folder: Path, options: RunOptions) -> None:  # noqa: ANN401
+    def __init__(self, session: Any, folder: Path, options: RunOptions) -> None:  # noqa: ANN401 - no type stubs
         super().__init__(session)
         self._folder, self._options = folder, options
         self._held = ExitStack()
