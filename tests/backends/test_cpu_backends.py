@@ -126,7 +126,7 @@ def wrong_outputs(model, name, folder, *, guarded=True):
         with pytest.raises(UserError, match=r"8-bit weights.*VNNI.*nodeSelector"):
             backend(name).load(folder / "engine", OPTIONS)
         note = folder / "engine/engine.json"
-        note.write_text(note.read_text().replace('"needsVnni": true', '"needsVnni": false'))
+        note.write_text(note.read_text().replace('"unsigned"', '"saturating"'))
     batch = images((1, 32, 16, 16), seed=1) * 6 + 2
     with backend(name).load(folder / "engine", RunOptions("int8", 1)) as engine:
         off = np.abs(engine.infer(batch) - exact(model, batch))
@@ -135,17 +135,20 @@ def wrong_outputs(model, name, folder, *, guarded=True):
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_legal_graph_does_not_saturate_on_this_processor(name, tmp_path):
-    legal, _ = legalize(saturating(), name, vnni=hardware.int8_is_safe())
+    legal, _ = legalize(saturating(), name, products=hardware.int8_products())
     wrong, layers = wrong_outputs(legal, name, tmp_path / "x")
     assert wrong == 0
     assert count(layers).quantized == count(layers).total == 1
 
 
-@pytest.mark.skipif(hardware.int8_is_safe(), reason="this processor adds 8-bit products in 32 bits")
+@pytest.mark.skipif(
+    hardware.int8_products() != "saturating",
+    reason="this processor adds 8-bit products in 32 bits",
+)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_same_graph_as_it_came_saturates_here(name, tmp_path):
     """Why legalisation narrows: with 8-bit weights about half of the outputs are wrong."""
-    legal, _ = legalize(saturating(), name, vnni=True)
+    legal, _ = legalize(saturating(), name, products="unsigned")
     wrong, _ = wrong_outputs(legal, name, tmp_path / "x", guarded=False)
     assert wrong > 0.25
 

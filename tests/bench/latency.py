@@ -20,7 +20,7 @@ from mpj_runner.backends.base import RunOptions
 from mpj_runner.backends.benchmark import Plan, drift, latency, measure, speedup, throughput
 from mpj_runner.backends.conditions import Watch
 from mpj_runner.backends.cpus import default_threads
-from mpj_runner.backends.hardware import int8_is_safe
+from mpj_runner.backends.hardware import int8_products
 from mpj_runner.backends.layers import count
 from mpj_runner.backends.lock import machine_lock
 from mpj_runner.contract.steps import BackendName, BuildParams, Precision
@@ -49,7 +49,7 @@ def engine_of(given: Contender, name: BackendName, threads: int, work: Path) -> 
     folder.mkdir()
     model = onnx.load(given.path)
     on_gpu = cuda.device_count() > 0
-    legal, notes = legalize(model, name, vnni=int8_is_safe(), cuda=on_gpu)
+    legal, notes = legalize(model, name, products=int8_products(), cuda=on_gpu)
     onnx.save(legal, work / f"{given.name}.onnx")
     params = BuildParams(backend=name, precision=given.precision, threads=threads)
     layers = backend(name).build(work / f"{given.name}.onnx", params, folder)

@@ -9,7 +9,7 @@ from quantized import exact, images, quantized
 from small_detector import SIZE, small_detector
 
 from mpj_runner.contract.errors import UserError
-from mpj_runner.graph.legalize import check, is_wide, legalize
+from mpj_runner.graph.legalize import check, is_signed, is_wide, legalize
 
 BATCH = images((1, 3, SIZE, SIZE), seed=3)
 PRODUCTS_OF_ACTIVATIONS = ("attn/MatMul", "attn/MatMul_1")
@@ -44,52 +44,59 @@ def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 EXACT = [
-    pytest.param("openvino", True, TensorProto.UINT8, TensorProto.INT8, id="OpenVINO with VNNI"),
+    pytest.param("openvino", "unsigned", TensorProto.UINT8, TensorProto.INT8, id="OpenVINO, VNNI"),
+    pytest.param("openvino", "signed", TensorProto.INT8, TensorProto.INT8, id="OpenVINO, AMX"),
+    pytest.param("onnxruntime", "signed", TensorProto.UINT8, TensorProto.INT8, id="ORT, AMX"),
     pytest.param(
-        "onnxruntime", True, TensorProto.UINT8, TensorProto.INT8, id="ONNX Runtime with VNNI"
+        "onnxruntime", "unsigned", TensorProto.UINT8, TensorProto.INT8, id="ONNX Runtime with VNNI"
     ),
     pytest.param(
-        "onnxruntime", False, TensorProto.UINT8, TensorProto.UINT8, id="ONNX Runtime without VNNI"
+        "onnxruntime",
+        "saturating",
+        TensorProto.UINT8,
+        TensorProto.UINT8,
+        id="ONNX Runtime without VNNI",
     ),
 ]
 
 
 @pytest.mark.parametrize("weights", ["float", "bytes"])
-@pytest.mark.parametrize(("backend", "vnni", "activation", "weight"), EXACT)
+@pytest.mark.parametrize(("backend", "products", "activation", "weight"), EXACT)
 def test_a_rewrite_changes_types_and_not_one_bit_of_the_output(
-    backend, vnni, activation, weight, weights
+    backend, products, activation, weight, weights
 ):
     model = quantized(small_detector(), weights=weights, clip=0.9)
-    legal, notes = legalize(model, backend, vnni=vnni)
+    legal, notes = legalize(model, backend, products=products)
     onnx.checker.check_model(legal, full_check=True)
     assert types_of(legal) == {"activation": {activation}, "weight": {weight}}
     assert all("exact" in note for note in notes)
-    assert notes
+    already_legal = weights == "bytes" and activation == TensorProto.INT8
+    assert bool(notes) is not already_legal
     np.testing.assert_array_equal(exact(legal, BATCH), exact(model, BATCH))
 
 
 def test_the_reference_evaluator_agrees_that_nothing_changed():
     model = one_convolution()
-    legal, _ = legalize(model, "openvino", vnni=True)
+    legal, _ = legalize(model, "openvino", products="unsigned")
     batch = images((1, 4, 6, 6), seed=1) * 4 - 2
     before, after = (ReferenceEvaluator(m).run(None, {"x": batch})[0] for m in (model, legal))
     np.testing.assert_array_equal(before, after)
 
 
 def test_the_weights_of_the_artifact_are_bytes(signed):
-    legal, _ = legalize(signed, "openvino", vnni=True)
+    legal, _ = legalize(signed, "openvino", products="unsigned")
     assert legal.ByteSize() < 0.5 * signed.ByteSize()
     read = {name for node in legal.graph.node for name in node.input}
     assert {t.name for t in legal.graph.initializer} <= read
 
 
 def test_without_vnni_openvino_gets_weights_of_seven_bits(signed):
-    legal, notes = legalize(signed, "openvino", vnni=False)
+    legal, notes = legalize(signed, "openvino", products="saturating")
     assert is_wide(signed) is False  # its weights are float before a quantizer
-    assert is_wide(legalize(signed, "openvino", vnni=True)[0])
+    assert is_wide(legalize(signed, "openvino", products="unsigned")[0])
     assert not is_wide(legal)
     assert any("7 bits" in note and "not exact" in note for note in notes)
-    wide = weights_of(legalize(signed, "openvino", vnni=True)[0])
+    wide = weights_of(legalize(signed, "openvino", products="unsigned")[0])
     narrow = weights_of(legal)
     assert narrow.keys() == wide.keys()
     for name, values in narrow.items():
@@ -107,13 +114,15 @@ def test_without_vnni_openvino_gets_weights_of_seven_bits(signed):
 def test_seven_bits_stay_close_to_eight(signed):
     floats = exact(small_detector(), BATCH)
     eight = np.abs(exact(signed, BATCH) - floats).mean()
-    seven = np.abs(exact(legalize(signed, "openvino", vnni=False)[0], BATCH) - floats).mean()
+    seven = np.abs(
+        exact(legalize(signed, "openvino", products="saturating")[0], BATCH) - floats
+    ).mean()
     assert seven < 3 * eight
 
 
 def test_stored_bytes_are_halved_and_their_scale_doubled():
     model = quantized(small_detector(), weights="bytes")
-    legal, _ = legalize(model, "openvino", vnni=False)
+    legal, _ = legalize(model, "openvino", products="saturating")
     assert is_wide(model)
     assert not is_wide(legal)
     before, after = weights_of(model), weights_of(legal)
@@ -125,27 +134,29 @@ def test_stored_bytes_are_halved_and_their_scale_doubled():
 
 def test_unsigned_weights_from_elsewhere_become_signed_and_narrow():
     model = one_convolution()
-    unsigned, _ = legalize(model, "onnxruntime", vnni=False)
+    unsigned, _ = legalize(model, "onnxruntime", products="saturating")
     assert types_of(unsigned)["weight"] == {TensorProto.UINT8}
-    legal, _ = legalize(unsigned, "openvino", vnni=False)
+    legal, _ = legalize(unsigned, "openvino", products="saturating")
     assert types_of(legal)["weight"] == {TensorProto.INT8}
     assert not is_wide(legal)
 
 
 def test_products_of_two_activations_stay_float_without_vnni(signed):
-    legal, notes = legalize(signed, "openvino", vnni=False)
+    legal, notes = legalize(signed, "openvino", products="saturating")
     inputs = {n.name: list(n.input) for n in legal.graph.node}
     for name in PRODUCTS_OF_ACTIVATIONS:
         assert not any(x.endswith("_dq") for x in inputs[name])
     assert any("2 products" in note for note in notes)
-    kept, _ = legalize(signed, "openvino", vnni=True)
+    kept, _ = legalize(signed, "openvino", products="unsigned")
     inputs = {n.name: list(n.input) for n in kept.graph.node}
     assert all(x.endswith("_dq") for name in PRODUCTS_OF_ACTIVATIONS for x in inputs[name])
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 def test_tensorrt_gets_signed_pairs_back(signed, backend):
-    legal, notes = legalize(quantized(small_detector(), activations=np.uint8), backend, vnni=False)
+    legal, notes = legalize(
+        quantized(small_detector(), activations=np.uint8), backend, products="saturating"
+    )
     assert types_of(legal)["activation"] == {TensorProto.INT8}
     assert notes
     np.testing.assert_array_equal(exact(legal, BATCH), exact(signed, BATCH))
@@ -153,42 +164,42 @@ def test_tensorrt_gets_signed_pairs_back(signed, backend):
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "tensorrt-rtx"])
 def test_a_legal_graph_stays_as_it_is(signed, backend):
-    once, _ = legalize(signed, backend, vnni=False)
-    twice, notes = legalize(once, backend, vnni=False)
+    once, _ = legalize(signed, backend, products="saturating")
+    twice, notes = legalize(once, backend, products="saturating")
     assert notes == ()
     assert twice == once
 
 
 def test_the_given_graph_is_not_changed(signed):
     before = signed.SerializeToString(deterministic=True)
-    legalize(signed, "openvino", vnni=False)
+    legalize(signed, "openvino", products="saturating")
     assert signed.SerializeToString(deterministic=True) == before
 
 
 def test_a_float_graph_passes_untouched():
     model = small_detector()
     for backend in ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"):
-        legal, notes = legalize(model, backend, vnni=False)
+        legal, notes = legalize(model, backend, products="saturating")
         assert (legal, notes) == (model, ())
 
 
 @pytest.mark.parametrize("backend", ["openvino", "tensorrt", "tensorrt-rtx"])
 def test_a_visible_gpu_changes_nothing_for_other_backends(signed, backend):
-    with_gpu, notes = legalize(signed, backend, vnni=True, cuda=True)
-    without, _ = legalize(signed, backend, vnni=True, cuda=False)
+    with_gpu, notes = legalize(signed, backend, products="unsigned", cuda=True)
+    without, _ = legalize(signed, backend, products="unsigned", cuda=False)
     assert with_gpu.SerializeToString() == without.SerializeToString()
     assert notes or backend != "openvino"
 
 
 def test_on_cuda_onnxruntime_keeps_the_graph(signed):
-    legal, notes = legalize(signed, "onnxruntime", vnni=False, cuda=True)
+    legal, notes = legalize(signed, "onnxruntime", products="saturating", cuda=True)
     assert (legal, notes) == (signed, ())
 
 
 def test_bytes_that_something_else_reads_stay():
     model = one_convolution()
     model.graph.output.append(helper.make_tensor_value_info("xq", TensorProto.INT8, [1, 4, 6, 6]))
-    legal, _ = legalize(model, "openvino", vnni=True)
+    legal, _ = legalize(model, "openvino", products="unsigned")
     assert TensorProto.INT8 in types_of(legal)["activation"]
 
 
@@ -276,7 +287,7 @@ REFUSED = [
 @pytest.mark.parametrize(("model", "backend", "words"), REFUSED)
 def test_what_a_backend_cannot_take_is_refused(model, backend, words):
     with pytest.raises(UserError) as caught:
-        legalize(model, backend, vnni=False)
+        legalize(model, backend, products="saturating")
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -285,3 +296,10 @@ def test_fp8_and_bf16_pass_where_they_run():
     check(fp8(), "tensorrt-rtx")
     check(bf16(), "onnxruntime", cuda=True)
     check(bf16(), "openvino")
+
+
+@pytest.mark.parametrize(("products", "signed_left"), [("unsigned", False), ("signed", True)])
+def test_openvino_keeps_signed_activations_with_amx_only(signed, products, signed_left):
+    legal, _ = legalize(signed, "openvino", products=products)
+    assert is_signed(legal) is signed_left
+    assert is_wide(legal)

@@ -29,7 +29,7 @@ def metadata(batch: int = 1) -> ModelMetadata:
 def built(model: onnx.ModelProto, name: BackendName, folder: Path, precision: Precision = "fp32"):
     """Legalise and build as the build step does; return the engine's folder and its layers."""
     folder.mkdir(parents=True)
-    legal, _ = legalize(model, name, vnni=hardware.int8_is_safe())
+    legal, _ = legalize(model, name, products=hardware.int8_products())
     onnx.save(legal, folder / "legal.onnx")
     (folder / "engine").mkdir()
     params = BuildParams(backend=name, precision=precision, threads=1)

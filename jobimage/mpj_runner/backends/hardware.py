@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
+from mpj_runner.contract.quantization import Int8Products
 from mpj_runner.contract.steps import BackendName
 
 ISA: Final = (
@@ -20,8 +21,10 @@ ISA: Final = (
     "i8mm",
 )
 """The instruction sets that decide how fast, and how exactly, small numbers are multiplied."""
-INT8_SAFE: Final = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
+INT8_WIDE: Final = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 """Those that accumulate 8-bit products in 32 bits. AVX2's own pair-sum saturates at 16 bits."""
+INT8_SIGNED: Final = frozenset({"amx_int8"})
+"""Those whose kernels multiply two signed bytes; VNNI's first factor is unsigned."""
 
 
 @functools.cache
@@ -41,9 +44,12 @@ def isa() -> tuple[str, ...]:
     return tuple(name for name in ISA if name in flags)
 
 
-def int8_is_safe() -> bool:
-    """Tell whether uint8 x int8 products cannot saturate on this processor."""
-    return bool(INT8_SAFE & set(isa()))
+def int8_products() -> Int8Products:
+    """Return which 8-bit products this processor computes right."""
+    found = set(isa())
+    if INT8_SIGNED & found:
+        return "signed"
+    return "unsigned" if INT8_WIDE & found else "saturating"
 
 
 def cpu() -> str:

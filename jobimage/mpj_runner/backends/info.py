@@ -2,12 +2,13 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import ValidationError
 
 from mpj_runner.contract.base import ShortText, Value
 from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.quantization import Int8Products
 from mpj_runner.contract.steps import BackendName, Precision
 
 FILE: Final = "engine.json"
@@ -24,8 +25,8 @@ class EngineInfo(Value):
     precision: Precision
     device: ShortText
     """cpu or cuda."""
-    needs_vnni: bool = False
-    """Its int8 weights saturate on processors without VNNI or AMX."""
+    products: Int8Products = "saturating"
+    """Which 8-bit products a processor must compute right for it."""
 
 
 def write_info(info: EngineInfo, folder: Path) -> None:
@@ -50,6 +51,27 @@ def read_info(folder: Path, backend: BackendName) -> EngineInfo:
             f"spec.target.backend is {backend}, but this engine was built for {info.backend}"
         )
     return info
+
+
+def check_products(info: EngineInfo, here: Int8Products, hardware: str) -> None:
+    """Refuse an engine whose 8-bit products this processor computes wrongly.
+
+    Raises:
+        UserError: says what would go wrong, and what to do.
+    """
+    order = get_args(Int8Products)
+    if order.index(info.products) <= order.index(here):
+        return
+    wrong = (
+        "has signed 8-bit activations, which only AMX multiplies right"
+        if info.products == "signed"
+        else "has 8-bit weights, which saturate without VNNI or AMX"
+    )
+    raise UserError(
+        f"spec.target.backend: this engine {wrong}; it was built on {info.hardware} and would run "
+        f"on {hardware}: use one kind of node (spec.podOverrides.nodeSelector), or build the "
+        "engine here"
+    )
 
 
 def package_version(distribution: str) -> str:

@@ -14,8 +14,14 @@ import onnx
 from mpj_runner.backends import cuda
 from mpj_runner.backends.base import Array, Engine, RunOptions
 from mpj_runner.backends.cpus import default_threads
-from mpj_runner.backends.hardware import cpu, gpu, int8_is_safe
-from mpj_runner.backends.info import EngineInfo, package_version, read_info, write_info
+from mpj_runner.backends.hardware import cpu, gpu, int8_products
+from mpj_runner.backends.info import (
+    EngineInfo,
+    check_products,
+    package_version,
+    read_info,
+    write_info,
+)
 from mpj_runner.backends.onnxruntime_layers import layers_of
 from mpj_runner.backends.stderr import captured_stderr
 from mpj_runner.contract.errors import UserError
@@ -59,7 +65,7 @@ class OnnxRuntime:
                 hardware=self.hardware(),
                 precision=params.precision,
                 device=self._device,
-                needs_vnni=self._device == "cpu" and _is_wide(onnx),
+                products="unsigned" if self._device == "cpu" and _is_wide(onnx) else "saturating",
             ),
             folder,
         )
@@ -74,12 +80,7 @@ class OnnxRuntime:
                 f"but here it would run on {self._device}: give all units the same resources "
                 "(spec.resources.gpu)"
             )
-        if info.needs_vnni and not int8_is_safe():
-            raise UserError(
-                f"spec.target.backend: this engine has 8-bit weights, built on {info.hardware}; "
-                f"they saturate on {self.hardware()}, which has no VNNI or AMX: use one kind of "
-                "node (spec.podOverrides.nodeSelector), or build the engine here"
-            )
+        check_products(info, int8_products(), self.hardware())
         ort = _onnxruntime()
         settings = _settings(options, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
         session = _session(folder / _MODEL, settings, options, self._device)

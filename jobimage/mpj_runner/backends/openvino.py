@@ -10,13 +10,20 @@ import onnx
 
 from mpj_runner.backends.base import Array, Engine, RunOptions
 from mpj_runner.backends.cpus import default_threads
-from mpj_runner.backends.hardware import cpu, int8_is_safe
-from mpj_runner.backends.info import EngineInfo, package_version, read_info, write_info
+from mpj_runner.backends.hardware import cpu, int8_products
+from mpj_runner.backends.info import (
+    EngineInfo,
+    check_products,
+    package_version,
+    read_info,
+    write_info,
+)
 from mpj_runner.backends.layers import layer
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.files import EngineLayers
+from mpj_runner.contract.quantization import Int8Products
 from mpj_runner.contract.steps import BuildParams
-from mpj_runner.graph.legalize import is_wide
+from mpj_runner.graph.legalize import is_signed, is_wide
 
 _IR: Final = "model.xml"
 _BOOKKEEPING: Final = frozenset({"Const", "Input", "Output", "Parameter", "Result"})
@@ -47,7 +54,7 @@ class OpenVINO:
                 hardware=self.hardware(),
                 precision=params.precision,
                 device="cpu",
-                needs_vnni=_is_wide(onnx),
+                products=_products(onnx),
             ),
             folder,
         )
@@ -57,12 +64,7 @@ class OpenVINO:
     def load(self, folder: Path, options: RunOptions) -> Engine:
         """Compile the IR for this processor."""
         info = read_info(folder, "openvino")
-        if info.needs_vnni and not int8_is_safe():
-            raise UserError(
-                f"spec.target.backend: this engine has 8-bit weights, built on {info.hardware}; "
-                f"they saturate on {self.hardware()}, which has no VNNI or AMX: use one kind of "
-                "node (spec.podOverrides.nodeSelector), or build the engine here"
-            )
+        check_products(info, int8_products(), self.hardware())
         return _Engine(_compile(folder, options))
 
     def hardware(self) -> str:
@@ -145,8 +147,12 @@ def _text(value: Any) -> str:  # noqa: ANN401 - OVAny or str, by version
     return str(getattr(value, "value", value))
 
 
-def _is_wide(path: Path) -> bool:
-    return is_wide(onnx.load(path))
+def _products(path: Path) -> Int8Products:
+    """Return what the graph asks of a processor."""
+    graph = onnx.load(path)
+    if is_signed(graph):
+        return "signed"
+    return "unsigned" if is_wide(graph) else "saturating"
 
 
 def _first_lines(error: RuntimeError) -> str:

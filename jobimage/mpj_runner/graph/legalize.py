@@ -2,8 +2,8 @@
 
 What each engine needs of Q/DQ pairs was measured (docs/adr/0008):
 
-- OpenVINO computes signed activations wrongly, without a word, and runs 8-bit convolutions with
-  int8 weights only.
+- OpenVINO runs 8-bit convolutions with int8 weights only. It computes signed activations wrongly,
+  without a word, on processors without AMX; with AMX they are right, and faster than unsigned ones.
 - OpenVINO and ONNX Runtime add pairs of uint8 x int8 products in saturating 16 bits on processors
   without VNNI or AMX. OpenVINO then gets 7-bit weights; ONNX Runtime has kernels for unsigned
   weights that widen first, and gets those.
@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.quantization import Int8Products
 from mpj_runner.contract.steps import BackendName
 from mpj_runner.graph import rewrites
 from mpj_runner.graph.pairs import Pairs, sweep
@@ -40,14 +41,14 @@ _FP8: Final = frozenset(
 
 
 def legalize(
-    model: onnx.ModelProto, backend: BackendName, *, vnni: bool, cuda: bool = False
+    model: onnx.ModelProto, backend: BackendName, *, products: Int8Products, cuda: bool = False
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Return the graph as a backend needs it, and what was changed, in words.
 
     Args:
         model: a graph; not changed.
         backend: what will run it.
-        vnni: the processor adds 8-bit products in 32 bits (``hardware.int8_is_safe``).
+        products: what the processor computes right (``hardware.int8_products``).
         cuda: a CUDA device is visible: ONNX Runtime will run there, where its processor's kernels
             do not matter. Other backends do not change with it.
 
@@ -59,12 +60,12 @@ def legalize(
     legal.CopyFrom(model)
     pairs = Pairs(legal)
     notes = []
-    for rewrite, note in _rewrites(backend, vnni=vnni, cuda=cuda):
+    for rewrite, note in _rewrites(backend, products, cuda=cuda):
         count = rewrite(pairs)
         if count:
             notes.append(note.format(count))
     sweep(pairs)
-    if backend == "openvino" and not vnni and is_wide(legal):
+    if backend == "openvino" and products == "saturating" and is_wide(legal):
         raise UserError(
             "spec.candidates[].onnx: int8 weights with a zero point other than 0 saturate on this "
             "processor (no VNNI or AMX) and cannot be narrowed: quantize weights symmetrically"
@@ -80,10 +81,18 @@ def is_wide(model: onnx.ModelProto) -> bool:
     )
 
 
+def is_signed(model: onnx.ModelProto) -> bool:
+    """Tell whether the graph quantizes activations to int8."""
+    pairs = Pairs(model)
+    return any(pairs.element_type(q) == onnx.TensorProto.INT8 for q, _ in pairs.activations())
+
+
 Rewrite = Callable[[Pairs], int]
 
 
-def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple[Rewrite, str]]:
+def _rewrites(
+    backend: BackendName, products: Int8Products, *, cuda: bool
+) -> Iterator[tuple[Rewrite, str]]:
     if backend not in _CPU:
         yield (
             lambda x: rewrites.shift_activations(x, np.int8),
@@ -93,19 +102,20 @@ def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple
         return
     if cuda and backend == "onnxruntime":
         return
-    yield (
-        lambda x: rewrites.shift_activations(x, np.uint8),
-        "{} activations rewritten to uint8 (exact)",
-    )
+    if backend == "onnxruntime" or products != "signed":
+        yield (
+            lambda x: rewrites.shift_activations(x, np.uint8),
+            "{} activations rewritten to uint8 (exact)",
+        )
     if backend == "onnxruntime":
         yield rewrites.fold_weights, "{} weights stored as bytes (exact)"
-        if not vnni:
+        if products == "saturating":
             yield (
                 lambda x: rewrites.shift_weights(x, np.uint8),
                 "{} weights rewritten to uint8, since int8 saturates without VNNI or AMX (exact)",
             )
         return
-    if not vnni:
+    if products == "saturating":
         yield (
             rewrites.narrow_weights,
             "{} weights quantized to 7 bits (no VNNI or AMX here; not exact)",
@@ -116,7 +126,7 @@ def _rewrites(backend: BackendName, *, vnni: bool, cuda: bool) -> Iterator[tuple
         )
     yield rewrites.fold_weights, "{} weights stored as bytes (exact)"
     yield lambda x: rewrites.shift_weights(x, np.int8), "{} weights rewritten to int8 (exact)"
-    if not vnni:
+    if products == "saturating":
         yield rewrites.halve_weights, "{} weights halved to 7 bits (no VNNI or AMX here; not exact)"
 
 

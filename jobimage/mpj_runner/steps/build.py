@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from mpj_runner.backends import backend, cuda
-from mpj_runner.backends.hardware import int8_is_safe
+from mpj_runner.backends.hardware import int8_products
 from mpj_runner.backends.info import size_of
 from mpj_runner.backends.layers import count
 from mpj_runner.contract.files import EngineLayers
@@ -26,7 +26,7 @@ def run(params: BuildParams, inputs: Mapping[str, Path], work: Path) -> StepResu
     legal, notes = legalize(
         onnx.load(inputs["model"]),
         params.backend,
-        vnni=int8_is_safe(),
+        products=int8_products(),
         cuda=cuda.device_count() > 0,
     )
     graph, engine, report = work / "model.onnx", work / "engine", work / "layers.json"
