@@ -18,7 +18,7 @@ CLASSES: Final = 10
 STRIDES: Final = (8, 16, 32)
 BINS: Final = 16
 """Bins of a side's distribution: distances of 0 to 15 cells."""
-WIDTHS: Final = (16, 32, 64, 96, 160)
+WIDTHS: Final = (32, 64, 64, 96, 160)
 """Channels at strides 2, 4, 8, 16 and 32."""
 
 

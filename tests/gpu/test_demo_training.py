@@ -45,7 +45,7 @@ def test_the_gpu_computes_what_the_cpu_computes(monkeypatch):
     model = detector.build()
     model.load_state_dict(torch.load(DEMO / "detector.pt", weights_only=True))
     model.eval()
-    image = torch.rand(1, 3, 192, 192, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(image)
         got = model.cuda()(image.cuda()).cpu()
