@@ -7,6 +7,7 @@ The only place that reads argv and the environment:
 - ``MPJ_TERMINATION_LOG``: where the container's last words go.
 - ``MPJ_PROBE``: a folder; look whether the step's result is in the store (exit 0) or not (exit 3),
   run nothing, and keep what would be written there.
+- ``MPJ_CACHED_ONLY``: take the step's result from the store, or do nothing and exit 3.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 
 from mpj_runner.contract.errors import (
     EXIT_BUG,
+    EXIT_MISS,
     EXIT_TRANSIENT,
     EXIT_USER,
     TransientError,
@@ -34,10 +36,10 @@ from mpj_runner.contract.errors import (
 from mpj_runner.contract.messages import Request, StepError, Termination
 from mpj_runner.runner import Runner
 from mpj_runner.steps.table import STEPS
+from mpj_runner.stores.base import Store
 from mpj_runner.stores.open import open_store
 from mpj_runner.stores.overlay import OverlayStore
 
-MISS: Final = 3
 log = logging.getLogger("mpj_runner")
 Family = Literal["UserError", "TransientError", "Bug"]
 _EXITS: Final[Mapping[Family, int]] = {
@@ -57,14 +59,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _work(os.environ.get("MPJ_WORK")) as work:
             request = _request(arguments)
-            store = open_store(request.store)
-            if probe := os.environ.get("MPJ_PROBE"):
-                runner = Runner(request, OverlayStore(store, Path(probe)), work)
+            store: Store = open_store(request.store)
+            probe = os.environ.get("MPJ_PROBE")
+            if probe:
+                store = OverlayStore(store, Path(probe))
+            runner = Runner(request, store, work)
+            if probe or os.environ.get("MPJ_CACHED_ONLY"):
                 if not runner.probe():
-                    return MISS
+                    return EXIT_MISS
                 message = runner.last_words()
             else:
-                message = Runner(request, store, work).execute()
+                message = runner.execute()
     except UserError as error:
         message = _failure("UserError", arguments.step, error)
     except TransientError as error:

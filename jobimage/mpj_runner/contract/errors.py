@@ -5,6 +5,8 @@ The message is part of the product: it names the field and says what to do.
 
 from typing import Final
 
+EXIT_MISS: Final = 3
+"""Only looked, and the store has no result: no error."""
 EXIT_USER: Final = 64
 """``EX_USAGE``: retrying cannot help."""
 EXIT_BUG: Final = 70

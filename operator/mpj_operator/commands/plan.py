@@ -22,13 +22,11 @@ from mpj_operator.core.plan import plan as decide
 from mpj_operator.core.units import graph
 from mpj_operator.shell.jobs import LocalJob
 from mpj_operator.shell.processes import Processes
-from mpj_runner.contract.errors import EXIT_USER, UserError
+from mpj_runner.contract.errors import EXIT_MISS, EXIT_USER, UserError
 from mpj_runner.contract.messages import Termination
 
 EVERYTHING: Final = 64
 """Units looked up at once; looking needs no accelerator."""
-MISS: Final = 3
-"""Exit code of a container that looks a step up and does not find it."""
 
 
 def plan(path: Path, out: Path | None, store: str | None, console: Console) -> int:
@@ -133,7 +131,7 @@ def job_state(job: MixedPrecisionJob, unit: str) -> str:
 
 
 def _step(container: ContainerSeen) -> Text:
-    if container.exit_code in (0, MISS) and container.name == "benchmark":
+    if container.exit_code in (0, EXIT_MISS) and container.name == "benchmark":
         return Text(f"{container.name} measured anew", style="cyan")
     if container.exit_code == 0:
         return Text(f"{container.name} cached", style="green")

@@ -1,14 +1,16 @@
 """A process that forks ``python -m module`` commands: ``python -m mpj_operator.shell.forkserver``.
 
-It loads the modules that every step needs once, and stays single-threaded, so that a fork is safe
-and costs milliseconds. It reads one JSON object a line from its input, writes one a line to its
-output when a command has started (id, pid) and when it has ended (id, code), and ends with its
-input. The standard library's fork server is not used: it imports the parent's main module again in
-every child, and its children keep it alive when the parent is killed.
+It loads the modules that every step needs once, and what an order names besides before the first
+fork that asks for it. It stays single-threaded, so that a fork is safe and costs milliseconds. It
+reads one JSON object a line from its input, writes one a line to its output when a command has
+started (id, pid), when it has ended (id, code) and when this process may not fork it (id, refused),
+and ends with its input. The standard library's fork server is not used: it imports the parent's
+main module again in every child, and its children keep it alive when the parent is killed.
 """
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -16,7 +18,9 @@ import runpy
 import select
 import signal
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 PRELOADED: Final = ("mpj_runner.runner", "mpj_runner.stores.overlay", "argparse", "logging")
@@ -54,11 +58,53 @@ def main() -> None:
 
 
 def _start(order: Mapping[str, Any], running: dict[int, int]) -> None:
+    if not _loaded(order["modules"], order["log"]):
+        _tell({"id": order["id"], "refused": 1})
+        return
     pid = os.fork()
     if pid == 0:
         _become(order)
     running[pid] = order["id"]
     _tell({"id": order["id"], "pid": pid})
+
+
+def _loaded(modules: Sequence[str], log: str) -> bool:
+    """Load modules; tell whether a fork is still safe with them.
+
+    What cannot be loaded is refused too: the process that loads it by itself tells why.
+    """
+    missing = [name for name in modules if name not in sys.modules]
+    if missing:
+        with _output_to(log), contextlib.suppress(ImportError, OSError):
+            for name in missing:
+                importlib.import_module(name)
+        gc.freeze()  # the collector of a child leaves these objects alone, so their pages stay one
+    return not modules or (all(name in sys.modules for name in modules) and _forkable())
+
+
+def _forkable() -> bool:
+    """Tell whether a child is whole: a fork takes along no other thread and no CUDA context."""
+    threads = sum(1 for _ in Path("/proc/self/task").iterdir())
+    torch = sys.modules.get("torch")
+    return threads == 1 and not (torch is not None and torch.cuda.is_initialized())
+
+
+@contextlib.contextmanager
+def _output_to(log: str) -> Iterator[None]:
+    """Send what modules say while they are loaded to the log of the command that needs them."""
+    kept = os.dup(1), os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        for number in (1, 2):
+            os.dup2(file, number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(file)
 
 
 def _reap(running: dict[int, int]) -> None:
@@ -91,6 +137,7 @@ def _become(order: Mapping[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(order["environment"])
         os.chdir(order["folder"])
+        tempfile.tempdir = None  # a module may have asked for it while it was loaded
         sys.argv = order["words"]
         runpy.run_module(order["words"][0], run_name="__main__", alter_sys=True)
         code = 0
@@ -107,3 +154,4 @@ def _become(order: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # no finalizers of what was loaded: lief's report what it leaks

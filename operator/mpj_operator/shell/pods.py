@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
-from mpj_operator.shell.processes import Command, Processes
+from mpj_operator.shell.forkclient import Command
+from mpj_operator.shell.processes import Processes
 from mpj_runner.contract.messages import MESSAGE_LIMIT
 
 TMP = "/tmp"  # noqa: S108 - a pod's own volume there; here that path belongs to everyone
@@ -74,7 +75,7 @@ class Pod:
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self._volume("tmp")),
-            **{item["name"]: _inside(item["value"], mounts) for item in container.get("env", ())},
+            **_variables(container, mounts),
             "MPJ_TERMINATION_LOG": str(last_words),
         }
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,16 @@ class Pod:
         containers = list(self.seen.containers)
         containers[index] = replace(containers[index], **changes)
         self._update(containers=tuple(containers))
+
+
+def _variables(container: Mapping[str, Any], mounts: Mapping[str, Path]) -> dict[str, str]:
+    """Return a container's own variables.
+
+    What comes from a Secret or a ConfigMap is left out: a computer has none, and a variable of that
+    name in the environment of whoever runs this stands for it.
+    """
+    given = (item for item in container.get("env", ()) if "valueFrom" not in item)
+    return {item["name"]: _inside(item.get("value", ""), mounts) for item in given}
 
 
 def _inside(value: str, mounts: Mapping[str, Path]) -> str:
