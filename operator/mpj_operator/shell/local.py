@@ -68,9 +68,9 @@ class LocalCluster:
         elif isinstance(action, Delete):
             await self._delete(action.name)
 
-    async def write_status(self, key: Key, status: JobStatus) -> None:
+    async def write_status(self, key: Key, before: MixedPrecisionJob, status: JobStatus) -> None:
         """See ``Cluster.write_status``."""
-        del key
+        del key, before
         self.job = self.job.model_copy(update={"status": status})
         write_yaml(self.status_file, self.job.to_json())
 

@@ -1,0 +1,61 @@
+"""What kopf watches: every event puts a key on the queue, and nothing else happens here."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import kopf
+
+from mpj_operator.api.job import GROUP, PLURAL, VERSION
+from mpj_operator.core import names
+from mpj_operator.settings import OperatorSettings
+from mpj_operator.shell.inbox import Inbox
+
+CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
+
+
+def registry(inbox: Inbox) -> kopf.OperatorRegistry:
+    """Return the handlers of jobs, of their children, and of the children's pods."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def login(**given: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
+    async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's
+        inbox.job(body["metadata"], deleted=type == "DELETED")
+
+    @kopf.on.event("batch", "v1", "jobs", labels=CHILDREN, registry=handlers)
+    async def child(body: kopf.Body, **_: object) -> None:
+        inbox.child(body["metadata"])
+
+    @kopf.on.event("", "v1", "pods", labels=CHILDREN, registry=handlers)
+    async def pod(body: kopf.Body, **_: object) -> None:
+        inbox.child(body["metadata"])
+
+    return handlers
+
+
+def kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
+    """Return kopf's settings: watch only ours, post nothing, never give up."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    # What is to be watched is known and is there: no rights on CRDs and namespaces are needed.
+    chosen.scanning.disabled = True
+    chosen.networking.error_backoffs = _Endless()
+    chosen.watching.chunk_size = 500
+    for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
+        chosen.watching.label_selectors[resource] = names.LABEL_JOB
+    chosen.queueing.idle_timeout = 1.0
+    del settings
+    return chosen
+
+
+class _Endless:
+    """Delays that grow to half a minute and never end: kopf exits when a finite list is used up."""
+
+    def __iter__(self) -> Iterator[float]:
+        delay = 0.5
+        while True:
+            yield delay
+            delay = min(30.0, delay * 2)

@@ -1,0 +1,1 @@
+"""Kubernetes as a cluster: its API in JSON, and what the plan sees of it."""

@@ -1,0 +1,157 @@
+"""The few calls that the operator makes of a Kubernetes API, in JSON, over one bounded pool.
+
+The official client serializes, signs and sends; its models are left out, since a plan reads few
+fields of large objects.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
+
+from mpj_operator.api.job import GROUP, PLURAL, VERSION
+
+FIELD_MANAGER: Final = "mixedprecision-operator"
+TIMEOUT: Final = 30.0
+"""Seconds for one request; the largest answer is a list of one job's pods."""
+Json = dict[str, Any]
+JOBS: Final = f"/apis/{GROUP}/{VERSION}"
+PAGE: Final = 500
+
+
+class ApiError(Exception):
+    """The API refused or did not answer."""
+
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{status or 'no answer'} {reason}: {message}".strip())
+        self.status = status
+        """HTTP status; 0: no answer."""
+        self.reason = reason
+        """Kubernetes' reason, such as AlreadyExists."""
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds, where the server says so."""
+
+
+class Api:
+    """A Kubernetes API; answers are plain JSON."""
+
+    def __init__(
+        self,
+        configuration: client.Configuration,
+        *,
+        connections: int = 32,
+        observe: Callable[[str, int], None] = lambda _verb, _status: None,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            configuration: server, certificates and token.
+            connections: most that are open at once.
+            observe: told of every answer: verb and HTTP status (0: none).
+        """
+        configuration.connection_pool_maxsize = connections
+        self._client = client.ApiClient(configuration)
+        self._observe = observe
+
+    @property
+    def client(self) -> client.ApiClient:
+        """The official client, for its leader election."""
+        return self._client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.close()
+
+    async def get(self, path: str) -> Json | None:
+        """Return an object, or None where there is none."""
+        try:
+            return await self.request("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, path: str, *, selector: str = "") -> tuple[Json, ...]:
+        """Return all objects of a collection, page by page."""
+        query, found = {"limit": str(PAGE)}, []
+        if selector:
+            query["labelSelector"] = selector
+        while True:
+            page = await self.request("GET", path, query=query)
+            found += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return tuple(found)
+            query["continue"] = token
+
+    async def request(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        """Send one request and return its answer.
+
+        Raises:
+            ApiError: any status but 2xx, and no answer.
+        """
+        method, url, headers, data, fields = self._client.param_serialize(
+            verb,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        status = 0
+        try:
+            answer = await self._client.call_api(
+                method, url, headers, data, fields, _request_timeout=TIMEOUT
+            )
+            content = await answer.read()
+            status = answer.status
+            if not 200 <= status < 300:
+                raise _refused(status, content, answer.headers.get("Retry-After"))
+            parsed: Json = json.loads(content)
+        except ApiException as error:
+            raise ApiError(0, "ClientError", str(error)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiError(0, type(error).__name__, str(error)) from error
+        finally:
+            self._observe(verb, status)
+        return parsed
+
+
+def _refused(status: int, content: bytes, retry_after: str | None) -> ApiError:
+    try:
+        said = json.loads(content)
+    except ValueError:
+        said = {"message": content[:500].decode(errors="replace")}
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return ApiError(status, str(said.get("reason", "")), str(said.get("message", "")), seconds)
+
+
+def job_path(namespace: str, name: str = "") -> str:
+    """Return the path of a MixedPrecisionJob, or of a namespace's."""
+    return f"{JOBS}/namespaces/{namespace}/{PLURAL}" + (f"/{name}" if name else "")
+
+
+def child_path(namespace: str, name: str = "") -> str:
+    """Return the path of a batch/v1 Job, or of a namespace's."""
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
+
+
+def pods_path(namespace: str) -> str:
+    """Return the path of a namespace's pods."""
+    return f"/api/v1/namespaces/{namespace}/pods"

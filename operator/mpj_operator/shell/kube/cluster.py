@@ -1,0 +1,183 @@
+"""Kubernetes behind the Cluster protocol."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mpj_operator.api.job import KIND, MixedPrecisionJob
+from mpj_operator.api.load import API_VERSION, parse
+from mpj_operator.api.status import JobStatus
+from mpj_operator.core import names
+from mpj_operator.core.actions import Action, Create, Delete, SetTtl
+from mpj_operator.core.conditions import Stamp
+from mpj_operator.core.invalid import rejected
+from mpj_operator.core.notes import notes
+from mpj_operator.core.observed import Observed, Settings
+from mpj_operator.core.refusals import Refusal
+from mpj_operator.shell.cluster import Key, RefusedError
+from mpj_operator.shell.kube.api import (
+    FIELD_MANAGER,
+    Api,
+    ApiError,
+    child_path,
+    job_path,
+    pods_path,
+)
+from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.kube.seen import children_seen
+from mpj_operator.shell.queue import RetryLaterError
+
+log = logging.getLogger(__name__)
+WAIT_FOR_DELETION: Final = 2.0
+"""Seconds between looks at a foreign child of our name that is being deleted."""
+Json = dict[str, Any]
+
+
+class KubernetesCluster:
+    """Reads live, so that no decision rests on a stale watch; writes so that repeats do no harm."""
+
+    def __init__(
+        self,
+        api: Api,
+        settings: Settings,
+        events: Events,
+        *,
+        wrote: Callable[[Key, JobStatus, JobStatus, str], None] = lambda *_: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Keep what it works with.
+
+        Args:
+            api: the API server.
+            settings: what the operator's configuration adds to every job.
+            events: where people are told of what happened.
+            wrote: told of every written status: key, before, after, resourceVersion.
+            now: the clock.
+        """
+        self._api = api
+        self._settings = settings
+        self._events = events
+        self._wrote = wrote
+        self._now = now
+
+    async def observe(self, key: Key) -> Observed | None:
+        """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
+        raw = await self._api.get(job_path(key.namespace, key.name))
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            return None
+        job, problems = parse(raw)
+        if job is None:
+            await self._reject(key, raw, "\n".join(map(str, problems)))
+            return None
+        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
+        jobs, pods = await asyncio.gather(
+            self._api.list(child_path(key.namespace), selector=selector),
+            self._api.list(pods_path(key.namespace), selector=selector),
+        )
+        children = children_seen(jobs, pods, job.metadata.uid or "")
+        return Observed(job, children, self._now().replace(microsecond=0), self._settings)
+
+    async def perform(self, key: Key, action: Action) -> None:
+        """See ``Cluster.perform``."""
+        match action:
+            case Create():
+                await self._create(key, action)
+            case Delete():
+                await self._delete(key, action.name)
+            case SetTtl():
+                await self._set_ttl(key, action)
+
+    async def write_status(self, key: Key, before: MixedPrecisionJob, status: JobStatus) -> None:
+        """See ``Cluster.write_status``: server-side apply, for the very object that was read."""
+        written = await self._apply(key, before.metadata.uid, status)
+        self._wrote(key, before.status, status, written["metadata"]["resourceVersion"])
+        for note in notes(before.status, status):
+            self._events.tell(written, note)
+
+    async def _apply(self, key: Key, uid: str | None, status: JobStatus) -> Json:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            # With the uid, the status of a deleted job never reaches its namesake.
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status.to_json(),
+        }
+        try:
+            return await self._api.request(
+                "PATCH",
+                job_path(key.namespace, key.name) + "/status",
+                body,
+                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                content_type="application/apply-patch+yaml",
+            )
+        except ApiError as error:
+            if error.status in (404, 409):
+                raise RetryLaterError("the job was deleted or replaced meanwhile", 0.0) from error
+            raise
+
+    async def _reject(self, key: Key, raw: Json, problems: str) -> None:
+        old = JobStatus.model_validate(raw.get("status", {}))
+        stamp = Stamp(self._now().replace(microsecond=0), raw["metadata"].get("generation"))
+        status = rejected(old, problems, stamp)
+        if status == old:
+            return
+        written = await self._apply(key, raw["metadata"]["uid"], status)
+        self._wrote(key, old, status, written["metadata"]["resourceVersion"])
+        for note in notes(old, status):
+            self._events.tell(written, note)
+
+    async def _create(self, key: Key, action: Create) -> None:
+        path = child_path(key.namespace)
+        try:
+            await self._api.request("POST", path, action.job, query={"fieldManager": FIELD_MANAGER})
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists":
+                await self._adopt(key, action)
+            elif error.status == 403 and "exceeded quota" in error.message:
+                raise RefusedError(Refusal("QuotaExceeded", error.message)) from error
+            elif error.status == 403 and "being terminated" in error.message:
+                raise RetryLaterError("the namespace is being deleted", 60.0) from error
+            elif error.status in (400, 403, 422):
+                raise RefusedError(Refusal("Refused", error.message)) from error
+            else:
+                raise
+
+    async def _adopt(self, key: Key, action: Create) -> None:
+        """Take an existing child for ours if it is; wait for a foreign one that is going."""
+        owner = action.job["metadata"]["ownerReferences"][0]["uid"]
+        found = await self._api.get(child_path(key.namespace, action.name))
+        if found is None:
+            raise RetryLaterError(f"{action.name} went away just now", 0.0)
+        metadata = found["metadata"]
+        if any(x["uid"] == owner for x in metadata.get("ownerReferences", ())):
+            return
+        if "deletionTimestamp" in metadata:
+            raise RetryLaterError(f"{action.name} of another owner goes away", WAIT_FOR_DELETION)
+        words = f"a Job {action.name} that is not this job's is in the way: delete it"
+        raise RefusedError(Refusal("NameTaken", words))
+
+    async def _delete(self, key: Key, name: str) -> None:
+        try:
+            await self._api.request(
+                "DELETE",
+                child_path(key.namespace, name),
+                {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
+            )
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def _set_ttl(self, key: Key, action: SetTtl) -> None:
+        try:
+            await self._api.request(
+                "PATCH",
+                child_path(key.namespace, action.name),
+                {"spec": {"ttlSecondsAfterFinished": action.seconds}},
+                query={"fieldManager": FIELD_MANAGER},
+                content_type="application/merge-patch+json",
+            )
+        except ApiError as error:
+            if error.status != 404:
+                raise

@@ -1,0 +1,71 @@
+"""Events: told after the status is written, in the background, and never in the way."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mpj_operator.core.notes import Note
+from mpj_operator.shell.kube.api import FIELD_MANAGER, Api, ApiError
+
+log = logging.getLogger(__name__)
+BACKLOG: Final = 1000
+"""Events that may wait; further ones are dropped: the status says the same."""
+
+
+class Events:
+    """Posts events one after another."""
+
+    def __init__(self, api: Api, instance: str) -> None:
+        """Keep the API and the name of this operator's pod."""
+        self._api = api
+        self._instance = instance
+        self._waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(BACKLOG)
+
+    def tell(self, about: Mapping[str, Any], note: Note) -> None:
+        """Tell of something about an object, soon."""
+        metadata = about["metadata"]
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "generateName": f"{metadata['name']}.",
+                "namespace": metadata["namespace"],
+            },
+            "eventTime": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "reportingController": f"mixedprecision.dev/{FIELD_MANAGER}",
+            "reportingInstance": self._instance,
+            "type": note.type,
+            "reason": note.reason,
+            "action": note.action,
+            "note": note.message[:1024],
+            "regarding": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+        }
+        path = f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events"
+        try:
+            self._waiting.put_nowait((path, event))
+        except asyncio.QueueFull:
+            log.warning("an event was dropped", extra={"reason": note.reason})
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        while True:
+            path, event = await self._waiting.get()
+            try:
+                await self._api.request("POST", path, event)
+            except ApiError as error:
+                log.warning("an event was not posted: %s", error)
+            finally:
+                self._waiting.task_done()
+
+    async def drain(self) -> None:
+        """Wait until everything told so far is posted."""
+        await self._waiting.join()

@@ -1,0 +1,31 @@
+"""Look at everything now and then: what a watch has missed is found here."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from mpj_operator.shell.kube.api import Api, ApiError, Json
+
+log = logging.getLogger(__name__)
+
+
+async def resync(
+    api: Api, paths: Sequence[str], seconds: float, see: Callable[[Sequence[Json]], None]
+) -> None:
+    """List collections again and again, until cancelled.
+
+    Args:
+        api: the API server.
+        paths: of the collections.
+        seconds: between two looks, give or take a fifth.
+        see: told of all objects.
+    """
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        try:
+            listed = [item for path in paths for item in await api.list(path)]
+        except ApiError as error:
+            log.warning("the jobs could not be listed: %s", error)
+        else:
+            see(listed)
