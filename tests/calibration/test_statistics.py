@@ -6,7 +6,15 @@ import pytest
 from small_detector import Builder, random_images, small_detector
 
 from mpj_runner.calibration.collect import collect
-from mpj_runner.calibration.histogram import BINS, FINITE, HALF, Histogram, absolute, edges
+from mpj_runner.calibration.histogram import (
+    BINS,
+    FINITE,
+    HALF,
+    Histogram,
+    absolute,
+    counted,
+    edges,
+)
 from mpj_runner.calibration.runs import WholeGraph, session_of
 from mpj_runner.calibration.statistics import Statistics
 from mpj_runner.contract.errors import UserError
@@ -223,3 +231,21 @@ def test_a_graph_that_cannot_run_is_the_users_to_mend():
 def test_images_of_another_size_are_refused():
     with pytest.raises(UserError, match=r"spec\.model: the graph fails on a calibration image"):
         gather(images=[np.zeros((1, 3, 16, 16), np.float32)])
+
+
+@pytest.mark.parametrize("many", [0, 5, 4 * BINS - 1, 4 * BINS, (1 << 24) + 3])
+def test_every_way_of_counting_is_exact(many):
+    found = np.full(many, 7, dtype=np.uint16)
+    found[: many // 3] = BINS - 1
+    assert np.array_equal(counted(found), np.bincount(found, minlength=BINS))
+
+
+def test_counts_beyond_four_bytes_are_kept(tmp_path):
+    histogram = np.zeros(BINS, dtype=np.int64)
+    histogram[[3, 9]] = 5, (1 << 32) + 1
+    one = np.ones(1, dtype=np.float32)
+    statistics = Statistics(1, {"x": one}, {"x": one}, {"x": histogram})
+    statistics.save(tmp_path / "statistics.npz")
+    loaded = Statistics.load(tmp_path / "statistics.npz").histograms["x"]
+    assert loaded.dtype == np.int64
+    assert np.array_equal(loaded, histogram)
