@@ -1,0 +1,124 @@
+"""From the API's JSON to what a plan sees."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from mpj_operator.core.observed import ContainerSeen
+from mpj_operator.shell.kube.seen import child_seen, children_seen, pod_seen
+
+T = "2026-11-24T10:00:00Z"
+
+
+def job(status=None, spec=None, uid="owner", **metadata):
+    return {
+        "metadata": {
+            "name": "a-prepare-1",
+            "uid": "job-uid",
+            "labels": {
+                "mixedprecision.dev/unit": "prepare",
+                "mixedprecision.dev/attempt": "3",
+            },
+            "ownerReferences": [{"uid": uid}],
+            **metadata,
+        },
+        "spec": spec or {},
+        "status": status or {},
+    }
+
+
+def pod(name="p", status=None, created=T, owner="job-uid", job_name="a-prepare-1"):
+    return {
+        "metadata": {
+            "name": name,
+            "creationTimestamp": created,
+            "ownerReferences": [{"uid": owner}],
+            "labels": {"batch.kubernetes.io/job-name": job_name},
+        },
+        "spec": {"initContainers": [{"name": "export"}], "containers": [{"name": "snapshot"}]},
+        "status": status or {},
+    }
+
+
+def condition(kind, status="True", **more):
+    return {"conditions": [{"type": kind, "status": status, "lastTransitionTime": T, **more}]}
+
+
+def test_a_fresh_job_is_pending_and_ours():
+    seen = child_seen(job(), [], "owner")
+    assert (seen.unit, seen.attempt, seen.owned, seen.outcome) == ("prepare", 3, True, None)
+    assert (seen.deleting, seen.suspended, seen.has_ttl, seen.pods) == (False, False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        (job(uid="another"), "owned", False),
+        (job(deletionTimestamp=T), "deleting", True),
+        (job(spec={"suspend": True}), "suspended", True),
+        (job(condition("Complete"), {"suspend": True}), "suspended", False),
+        (job(condition("Complete")), "outcome", "Complete"),
+        (job(condition("Failed", reason="PodFailurePolicy")), "reason", "PodFailurePolicy"),
+        (job(condition("Failed", message="exit 64")), "message", "exit 64"),
+        (job(condition("Failed", "False")), "outcome", None),
+        (job(condition("FailureTarget")), "outcome", None),
+        (job(condition("Complete")), "finished", datetime(2026, 11, 24, 10, tzinfo=UTC)),
+        (job(spec={"ttlSecondsAfterFinished": 0}), "has_ttl", True),
+    ],
+)
+def test_fields_of_a_job(given, field, value):
+    assert getattr(child_seen(given, [], "owner"), field) == value
+
+
+def test_pods_go_to_their_job_oldest_first_and_foreign_ones_nowhere():
+    pods = [
+        pod("new", created="2026-11-24T10:05:00Z"),
+        pod("old"),
+        pod("of an older job of that name", owner="gone"),
+        pod("elsewhere", job_name="b"),
+    ]
+    (seen,) = children_seen([job()], pods, "owner")
+    assert [p.name for p in seen.pods] == ["old", "new"]
+
+
+def test_containers_in_order_with_their_last_words():
+    status = {
+        "phase": "Failed",
+        "initContainerStatuses": [
+            {
+                "name": "export",
+                "state": {"terminated": {"exitCode": 64, "reason": "Error", "message": "words"}},
+            }
+        ],
+        "containerStatuses": [
+            {"name": "snapshot", "state": {"waiting": {"reason": "PodInitializing"}}}
+        ],
+    }
+    assert pod_seen(pod(status=status)).containers == (
+        ContainerSeen("export", "terminated", 64, "Error", "words"),
+        ContainerSeen("snapshot", "waiting", None, "PodInitializing", ""),
+    )
+
+
+def test_containers_without_a_status_wait():
+    assert [c.state for c in pod_seen(pod()).containers] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize(
+    ("status", "field", "value"),
+    [
+        (condition("PodScheduled"), "scheduled", datetime(2026, 11, 24, 10, tzinfo=UTC)),
+        (condition("PodScheduled", "False", reason="Unschedulable"), "scheduled", None),
+        (
+            condition("PodScheduled", "False", reason="Unschedulable", message="0/1 nodes"),
+            "unschedulable",
+            "0/1 nodes",
+        ),
+        (condition("PodScheduled", "False", reason="SchedulingGated"), "unschedulable", ""),
+        (condition("DisruptionTarget"), "disrupted", True),
+        ({"phase": "Succeeded"}, "phase", "Succeeded"),
+        ({"conditions": None}, "disrupted", False),
+    ],
+)
+def test_fields_of_a_pod(status, field, value):
+    assert getattr(pod_seen(pod(status=status)), field) == value
