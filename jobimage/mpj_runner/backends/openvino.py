@@ -121,8 +121,9 @@ def _compile(folder: Path, options: RunOptions) -> Any:  # noqa: ANN401 - OpenVI
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": options.threads or default_threads(),
     }
-    if options.precision == "fp32":
-        # By default OpenVINO multiplies in bf16 where the processor can.
+    if options.precision not in ("fp16", "bf16"):
+        # By default OpenVINO multiplies in bf16 where the processor can. What an INT8 graph keeps
+        # in high precision is FP32 here, as it says; nor would bf16 be faster (docs/adr/0008).
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     try:
         return _openvino().Core().compile_model(folder / _IR, "CPU", settings)
