@@ -5,6 +5,7 @@ The only place that reads argv and the environment:
 - ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people).
 - ``MPJ_WORK``: the folder that the pod's containers share.
 - ``MPJ_TERMINATION_LOG``: where the container's last words go.
+- Secrets' keys, in variables that the request's accesses name: see ``contract/access.py``.
 - ``MPJ_PROBE``: a folder; look whether the step's result is in the store (exit 0) or not (exit 3),
   run nothing, and keep what would be written there.
 - ``MPJ_CACHED_ONLY``: take the step's result from the store, or do nothing and exit 3.
@@ -37,7 +38,7 @@ from mpj_runner.contract.messages import Request, StepError, Termination
 from mpj_runner.runner import Runner
 from mpj_runner.steps.table import STEPS
 from mpj_runner.stores.base import Store
-from mpj_runner.stores.open import open_store
+from mpj_runner.stores.open import Places
 from mpj_runner.stores.overlay import OverlayStore
 
 log = logging.getLogger("mpj_runner")
@@ -59,11 +60,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _work(os.environ.get("MPJ_WORK")) as work:
             request = _request(arguments)
-            store: Store = open_store(request.store)
+            places = Places(_secrets(request))
+            store: Store = places.store(request.store, request.store_access)
             probe = os.environ.get("MPJ_PROBE")
             if probe:
                 store = OverlayStore(store, Path(probe))
-            runner = Runner(request, store, work)
+            runner = Runner(request, store, work, places)
             if probe or os.environ.get("MPJ_CACHED_ONLY"):
                 if not runner.probe():
                     return EXIT_MISS
@@ -108,6 +110,12 @@ def _request(arguments: argparse.Namespace) -> Request:
     if request.step != arguments.step:
         raise UserError(f"the request is for {request.step}, the command says {arguments.step}")
     return request
+
+
+def _secrets(request: Request) -> dict[str, str]:
+    """Take the Secrets' keys out of the environment: no step and none of its children sees them."""
+    names = [key.variable for key in request.secret_keys]
+    return {name: os.environ.pop(name) for name in names if name in os.environ}
 
 
 @contextlib.contextmanager

@@ -34,8 +34,9 @@ from mpj_runner.contract.step import StepResult
 from mpj_runner.pod import Pod
 from mpj_runner.steps.table import STEPS, Entry, step
 from mpj_runner.stores.base import Store, blob_key, file_digest, holds, manifest_key
-from mpj_runner.stores.folders import pack, source_digest, unpack
-from mpj_runner.stores.open import open_source
+from mpj_runner.stores.folders import pack, unpack
+from mpj_runner.stores.open import Places
+from mpj_runner.stores.sources import LocalSource, Source
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,20 @@ class Resolved:
 
     sha256: str
     blob: Blob | None = None
-    path: Path | None = None
-    """Set for what is used where it lies: a user's own file or folder, a unit's manifest."""
+    source: Source | None = None
+    """Set for what is no output of a step: a user's file or folder, a unit's manifest."""
 
 
 class Runner:
     """One container: a request, the store, and the folder that the pod shares."""
 
-    def __init__(self, request: Request, store: Store, work: Path) -> None:
+    def __init__(
+        self, request: Request, store: Store, work: Path, places: Places | None = None
+    ) -> None:
         """Read what earlier containers of the pod left in ``work``."""
         self.request = request
         self.store = store
+        self.places = places or Places()
         self.pod = Pod.open(work)
         self.entry: Entry = STEPS[request.step]
         try:
@@ -131,7 +135,7 @@ class Runner:
         for name, key in self.request.publish.items():
             blob = manifest.outputs.get(name) or inputs[name].blob
             if blob is not None:
-                self.store.put(key, self._local(blob))
+                self.store.put(key, self._local(blob), blob.sha256)
 
     def _close(self) -> Blob | None:
         """Write the unit's manifest, in the pod's last container."""
@@ -140,7 +144,9 @@ class Runner:
         cached = tuple(done.name for done in self.pod.done if done.cached)
         unit = UnitManifest(steps=self.pod.manifests, cached=cached)
         path = self._file(unit.model_dump_json(exclude_none=True).encode())
-        return self._put(path)
+        blob = self._put(path)
+        self.store.put(blob_key(blob.sha256), path, blob.sha256)  # its age tells what is in use
+        return blob
 
     def _key(self, inputs: Mapping[str, Resolved]) -> str:
         parts = {
@@ -175,19 +181,19 @@ class Runner:
 
     def _resolve(self, name: str, ref: Input) -> Resolved:
         if ref.source is not None:
-            path = open_source(ref.source, ref.field or name)
-            return Resolved(source_digest(path), path=path)
+            source = self.places.source(ref.source, ref.field or name, ref.access)
+            return Resolved(source.sha256, source=source)
         if ref.step is not None:
             return _of(self.pod.manifest(ref.step), ref.output or name)
         path = self._local(Blob(sha256=ref.unit or "", size_bytes=0))
         if ref.container is None:
-            return Resolved(ref.unit or "", path=path)
+            return Resolved(ref.unit or "", source=LocalSource(path))
         unit = UnitManifest.model_validate_json(path.read_bytes())
         return _of(unit.step(ref.container), ref.output or name)
 
     def _fetch(self, name: str, found: Resolved) -> Path:
-        if found.path is not None:
-            return found.path
+        if found.source is not None:
+            return found.source.here(self.pod.folder("sources"))
         if found.blob is None:
             raise UserError(f"input {name} has no bytes")
         path = self._local(found.blob)
@@ -230,7 +236,7 @@ class Runner:
         sha256 = file_digest(path)
         blob = Blob(sha256=sha256, size_bytes=path.stat().st_size, folder=folder)
         if not holds(self.store, blob):
-            self.store.put(blob_key(sha256), path)
+            self.store.put(blob_key(sha256), path, sha256)
         kept = self.pod.kept(sha256)
         if not kept.exists():
             temporary = kept.with_name(f"{kept.name}.part")

@@ -10,7 +10,7 @@ from mpj_operator.commands.files import absolute_uri, locked, read_job, with_ide
 from mpj_operator.core import conditions as c
 from mpj_operator.shell.local import write_yaml
 from mpj_runner.contract.errors import UserError
-from mpj_runner.stores.open import open_source
+from mpj_runner.stores.open import Places
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -47,7 +47,10 @@ def test_every_source_of_a_job_is_resolved(tmp_path: Path):
     sources = [spec.model, spec.calibration, spec.validation, spec.candidates[0].onnx, spec.storage]
     names = ["model.onnx", "data", "data", "mine.onnx", "store"]
     assert [s.uri for s in sources] == [(world.root / name).as_uri() for name in names]
-    assert open_source(spec.model.uri, "spec.model.uri") == world.root / "model.onnx"
+    assert (
+        Places().source(spec.model.uri, "spec.model.uri").here(tmp_path)
+        == world.root / "model.onnx"
+    )
 
 
 def test_one_run_holds_a_folder_at_a_time(tmp_path: Path):

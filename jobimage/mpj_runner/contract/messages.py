@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from mpj_runner.contract.access import Access, SecretKey
 from mpj_runner.contract.base import Message, Name, Sha256, ShortText, Size, Uri, Value
 from mpj_runner.contract.steps import StepName
 
@@ -30,6 +31,8 @@ class Input(Value):
     """A user's file or folder."""
     field: ShortText | None = None
     """The field of the spec that named the source, for error messages."""
+    access: Access | None = None
+    """How the source's bucket is reached; it says nothing about the bytes, and joins no key."""
     step: Name | None = None
     """An earlier container of the same pod, with ``output``."""
     unit: Sha256 | None = None
@@ -55,12 +58,21 @@ class Request(Value):
     inputs: dict[str, Input] = {}
     store: Uri
     """Root of blobs/ and manifests/."""
+    store_access: Access | None = None
+    """How the store's bucket is reached."""
     publish: dict[str, Uri] = {}
     """Output or input to the stable key that people get it under, besides its blob."""
     scope: ShortText | None = None
     """Joins the cache key when set: measurements are cached for one job's uid only."""
     last: bool = True
     """The pod's last container: it writes the unit's manifest."""
+
+    @property
+    def secret_keys(self) -> tuple[SecretKey, ...]:
+        """List the Secrets' keys that the container needs as environment variables."""
+        accesses = (self.store_access, *(ref.access for ref in self.inputs.values()))
+        keys = (key for access in accesses if access is not None for key in access.secret_keys)
+        return tuple(dict.fromkeys(keys))
 
 
 class Blob(Value):

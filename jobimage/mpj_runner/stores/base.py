@@ -1,9 +1,13 @@
 """What a store is: bytes under keys, and one conditional write."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from mpj_runner.contract.errors import TransientError
 from mpj_runner.contract.messages import Blob
 
 
@@ -18,8 +22,17 @@ class Store(Protocol):
         """Copy an object to a file; False when there is none."""
         ...
 
-    def put(self, key: str, path: Path) -> str:
-        """Write a file's bytes, replacing what was there, and return the object's URI."""
+    def put(self, key: str, path: Path, sha256: str | None = None) -> str:
+        """Write a file's bytes, replacing what was there, and return the object's URI.
+
+        Args:
+            key: where to.
+            path: the file.
+            sha256: of its bytes, where it is known: other bytes are not written.
+
+        Raises:
+            TransientError: the file has other bytes by now.
+        """
         ...
 
     def put_new(self, key: str, data: bytes) -> bytes:
@@ -38,6 +51,32 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An object of a store, as a listing shows it."""
+
+    key: str
+    size: int
+    modified: datetime
+    """In UTC."""
+
+
+class Listed(Store, Protocol):
+    """A store whose objects can be listed and removed; only the collection of old ones does."""
+
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """List the objects whose keys start with a prefix that ends with a slash."""
+        ...
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects; missing ones count as removed."""
+        ...
+
+    def remove_unfinished(self, older_than: timedelta) -> int:
+        """Remove what writers that were killed left of objects; return how many."""
+        ...
+
+
 def blob_key(sha256: str) -> str:
     """Return the key of the bytes with this digest."""
     return f"blobs/sha256/{sha256}"
@@ -52,6 +91,16 @@ def file_digest(path: Path) -> str:
     """Return the sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_digest(found: str, wanted: str | None, path: Path) -> None:
+    """Refuse bytes that are not those that the caller hashed.
+
+    Raises:
+        TransientError: they are others.
+    """
+    if wanted not in (None, found):
+        raise TransientError(f"{path} changed while it was put into the store")
 
 
 def holds(store: Store, blob: Blob) -> bool:

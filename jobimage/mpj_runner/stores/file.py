@@ -5,10 +5,15 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from mpj_runner.contract.errors import UserError
+from mpj_runner.stores.base import Stored, check_digest, file_digest
+
+_PART: Final = ".part-"
 
 
 class FileStore:
@@ -35,11 +40,13 @@ class FileStore:
             return False
         return True
 
-    def put(self, key: str, path: Path) -> str:
+    def put(self, key: str, path: Path, sha256: str | None = None) -> str:
         """See ``Store.put``."""
         target = self._path(key)
         with self._explained(), self._temporary(target) as temporary:
             shutil.copyfile(path, temporary)
+            if sha256 is not None:
+                check_digest(file_digest(temporary), sha256, path)
             temporary.replace(target)
         return self.uri(key)
 
@@ -66,6 +73,35 @@ class FileStore:
         """See ``Store.uri``."""
         return self._path(key).absolute().as_uri()
 
+    def objects(self, prefix: str) -> Iterator[Stored]:
+        """See ``Listed.objects``."""
+        root = self._path(prefix.rstrip("/"))
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.name.startswith(_PART):
+                found = path.stat()
+                modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield Stored(path.relative_to(self.root).as_posix(), found.st_size, modified)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """See ``Listed.remove``; folders that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with self._explained():
+                path.unlink(missing_ok=True)
+                for parent in path.parents:
+                    if parent == self.root or any(parent.iterdir()):
+                        break
+                    parent.rmdir()
+
+    def remove_unfinished(self, older_than: timedelta) -> int:
+        """See ``Listed.remove_unfinished``."""
+        limit = (datetime.now(UTC) - older_than).timestamp()
+        old = [path for path in self.root.rglob(f"{_PART}*") if path.stat().st_mtime < limit]
+        with self._explained():
+            for path in old:
+                path.unlink(missing_ok=True)
+        return len(old)
+
     def _path(self, key: str) -> Path:
         parts = key.split("/")
         if not all(parts) or {".", ".."} & set(parts):
@@ -75,7 +111,7 @@ class FileStore:
     @contextlib.contextmanager
     def _temporary(self, target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=_PART)
         os.close(handle)
         path = Path(name)
         path.chmod(0o644)

@@ -1,34 +1,95 @@
-"""From a URI to a store, and from a user's URI to a local path."""
+"""From a URI to a store, and from a user's URI to a source."""
 
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from mpj_runner.contract.access import CA, KEY, KEY_ID, TOKEN, Access
 from mpj_runner.contract.errors import UserError
-from mpj_runner.stores.base import Store
+from mpj_runner.stores.base import Listed
 from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.sources import Source, local_source
+
+if TYPE_CHECKING:
+    from mpj_runner.stores.s3_client import Credentials, Settings
+
+STORAGE = "spec.storage"
 
 
-def open_store(uri: str) -> Store:
-    """Return the store of a URI (file://…). Raises UserError for a scheme it does not know."""
-    return FileStore(_local_path(uri, "spec.storage.uri"))
+@dataclass(frozen=True)
+class Places:
+    """Opens stores and sources with the secrets that the container was given."""
 
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """The variables that accesses name: see ``Access.variable``."""
 
-def open_source(uri: str, field: str) -> Path:
-    """Return the local path of a user's file or folder (file://…).
+    def store(self, uri: str, access: Access | None = None) -> Listed:
+        """Return the store of a URI: file://… or s3://bucket/prefix.
 
-    Raises:
-        UserError: nothing is there, or the scheme is not known; ``field`` is named.
-    """
-    path = _local_path(uri, field)
-    if not path.exists():
-        raise UserError(f"{field}: {path} does not exist")
-    if path.is_file() and path.stat().st_size == 0:
-        raise UserError(f"{field}: {path} is empty")
-    return path
+        Raises:
+            UserError: the scheme is not known, or what the access says can't be right.
+        """
+        if not uri.startswith("s3://"):
+            return FileStore(_local_path(uri, f"{STORAGE}.uri"))
+        from mpj_runner.stores.s3 import S3Store
+
+        return S3Store(uri, f"{STORAGE}.uri", self._settings(access or Access(field=STORAGE)))
+
+    def source(self, uri: str, field: str, access: Access | None = None) -> Source:
+        """Return a user's file or folder: file://…, s3://bucket/key or s3://bucket/prefix.
+
+        Raises:
+            UserError: nothing is there, or it can't be reached; ``field`` is named.
+            TransientError: it may be reachable later.
+        """
+        if not uri.startswith("s3://"):
+            return local_source(_local_path(uri, field), field)
+        from mpj_runner.stores.s3_source import s3_source
+
+        own = access or Access(field=field.removesuffix(".uri"))
+        return s3_source(uri, field, self._settings(own))
+
+    def _settings(self, access: Access) -> "Settings":
+        from mpj_runner.stores.s3_client import Settings
+
+        return Settings(access, self._credentials(access), self._ca(access))
+
+    def _credentials(self, access: Access) -> "Credentials | None":
+        from mpj_runner.stores.s3_client import Credentials
+
+        key_id, key, token = (
+            self.secrets.get(access.variable(name), "").strip() for name in (KEY_ID, KEY, TOKEN)
+        )
+        if bool(key_id) != bool(key):
+            raise UserError(
+                f"{access.field}.credentialsSecretRef: the Secret {access.credentials_secret} has "
+                f"no {KEY if key_id else KEY_ID}: both {KEY_ID} and {KEY} are needed"
+            )
+        return Credentials(key_id, key, token or None) if key_id else None
+
+    def _ca(self, access: Access) -> Path | None:
+        """Write the certificates to a file, where the SDK wants them."""
+        text = self.secrets.get(access.variable(CA))
+        if not text:
+            return None
+        try:
+            ssl.create_default_context(cadata=text)
+        except (ssl.SSLError, ValueError) as error:
+            raise UserError(
+                f"{access.field}.caSecretRef: {CA} of the Secret {access.ca_secret} holds no "
+                f"certificates in PEM form ({error})"
+            ) from error
+        with tempfile.NamedTemporaryFile("w", suffix=f"-{CA}", delete=False) as file:
+            file.write(text)
+        return Path(file.name)
 
 
 def _local_path(uri: str, field: str) -> Path:
     parts = urlsplit(uri)
     if parts.scheme != "file":
-        raise UserError(f"{field}: {uri}: this runner reads file:// only")
+        raise UserError(f"{field}: {uri}: this runner reads file:// and s3:// only")
     return Path(unquote(parts.path))

@@ -23,9 +23,9 @@ class OverlayStore:
         """See ``Store.fetch``."""
         return self.above.fetch(key, to) or self.below.fetch(key, to)
 
-    def put(self, key: str, path: Path) -> str:
+    def put(self, key: str, path: Path, sha256: str | None = None) -> str:
         """See ``Store.put``."""
-        self.above.put(key, path)
+        self.above.put(key, path, sha256)
         return self.uri(key)
 
     def put_new(self, key: str, data: bytes) -> bytes:

@@ -1,0 +1,133 @@
+"""Which artifacts of a store are old, and their removal.
+
+Everything younger than a limit stays. So does what is in use: what a young manifest names, the
+results that a young unit used (it names their keys), and the artifacts that the report of a kept
+job folder links to. Manifests go before the blobs that they name: a reader in between sees a miss.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from mpj_runner.contract.errands import Amount, Collected
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.messages import StepManifest, UnitManifest
+from mpj_runner.stores.base import Listed, Stored, blob_key, manifest_key
+
+M = TypeVar("M", StepManifest, UnitManifest)
+_READERS: Final = 16
+_LARGEST_MANIFEST: Final = 2**20
+_ARTIFACT: Final = re.compile(rb'"sha256":\s*"([0-9a-f]{64})"')
+
+
+@dataclass
+class _Used:
+    """Keys that stay because something refers to them."""
+
+    keys: set[str] = field(default_factory=set)
+
+    def add_step(self, manifest: StepManifest) -> None:
+        """Keep a result and its files."""
+        self.keys.add(manifest_key(manifest.step, manifest.key))
+        self.add_blobs(blob.sha256 for blob in manifest.outputs.values())
+        self.add_blobs(manifest.inputs.values())
+
+    def add_blobs(self, digests: Iterable[str]) -> None:
+        """Keep bytes."""
+        self.keys.update(blob_key(sha256) for sha256 in digests)
+
+
+def old_objects(store: Listed, limit: datetime, *, jobs: bool) -> tuple[Collected, list[str]]:
+    """Return what is old in numbers, and the keys to remove, in the order to remove them.
+
+    Args:
+        store: what to look through; nothing is changed.
+        limit: objects written before it may be old.
+        jobs: whether job folders may be old.
+
+    Raises:
+        UserError: the URI is not that of a store.
+    """
+    manifests = list(store.objects("manifests/"))
+    blobs = list(store.objects("blobs/sha256/"))
+    if not manifests and not blobs:
+        raise UserError(
+            f"{store.uri('')} holds no artifacts: name the folder that has blobs/ and manifests/, "
+            "which is spec.storage.uri with the job's namespace behind it"
+        )
+    folders = _folders(store.objects("jobs/"))
+    old_folders = {
+        name: objects
+        for name, objects in folders.items()
+        if jobs and all(one.modified < limit for one in objects)
+    }
+    used = _used(store, limit, manifests, blobs, folders.keys() - old_folders.keys())
+    old_manifests = [m for m in manifests if m.modified < limit and m.key not in used.keys]
+    old_blobs = [b for b in blobs if b.modified < limit and b.key not in used.keys]
+    of_jobs = [one for objects in old_folders.values() for one in objects]
+    old = [*old_manifests, *old_blobs, *of_jobs]
+    everything = [*manifests, *blobs, *(one for objects in folders.values() for one in objects)]
+    going = {one.key for one in old}
+    found = Collected(
+        manifests=_amount(old_manifests),
+        blobs=_amount(old_blobs),
+        jobs=_amount(of_jobs),
+        folders=tuple(sorted(old_folders)),
+        kept=_amount(one for one in everything if one.key not in going),
+    )
+    return found, [one.key for one in old]
+
+
+def _folders(objects: Iterable[Stored]) -> dict[str, list[Stored]]:
+    """Group objects by job folder: jobs/<namespace>/<name>/<uid>."""
+    folders: dict[str, list[Stored]] = {}
+    for one in objects:
+        folders.setdefault("/".join(one.key.split("/")[:4]), []).append(one)
+    return folders
+
+
+def _used(
+    store: Listed,
+    limit: datetime,
+    manifests: Iterable[Stored],
+    blobs: Iterable[Stored],
+    folders: Iterable[str],
+) -> _Used:
+    used = _Used()
+    steps = [m.key for m in manifests if m.modified >= limit]
+    units = [b.key for b in blobs if b.modified >= limit and b.size <= _LARGEST_MANIFEST]
+    reports = [f"{folder}/report.json" for folder in folders]
+    for data in _read(store, steps):
+        if (step := _parsed(StepManifest, data)) is not None:
+            used.add_step(step)
+    for data in _read(store, units):
+        if data.startswith(b"{") and (unit := _parsed(UnitManifest, data)) is not None:
+            for step in unit.steps:
+                used.add_step(step)
+    for data in _read(store, reports):
+        used.add_blobs(found.decode() for found in _ARTIFACT.findall(data))
+    return used
+
+
+def _read(store: Listed, keys: Iterable[str]) -> Iterator[bytes]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        for data in pool.map(store.read, keys):
+            if data is not None:
+                yield data
+
+
+def _parsed(model: type[M], data: bytes) -> M | None:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _amount(objects: Iterable[Stored]) -> Amount:
+    sizes = [one.size for one in objects]
+    return Amount(objects=len(sizes), size_bytes=sum(sizes))

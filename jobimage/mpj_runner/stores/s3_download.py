@@ -1,0 +1,159 @@
+"""Bring an object here: ranges at once, each taken up again where a connection broke."""
+
+import contextlib
+import http.client
+import os
+import random
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from botocore import exceptions as b
+from urllib3.exceptions import HTTPError
+
+from mpj_runner.contract.errors import TransientError
+from mpj_runner.stores.s3_client import CONCURRENCY, Bucket
+from mpj_runner.stores.s3_errors import explained
+
+PART: Final = 16 * 2**20
+"""Bytes of one request."""
+_BLOCK: Final = 2**20
+_TRIES: Final = 6
+"""Broken connections in a row, without a byte between them, that a range survives."""
+_BROKEN: Final = (
+    b.ReadTimeoutError,
+    b.ResponseStreamingError,
+    b.IncompleteReadError,
+    b.ConnectionClosedError,
+    b.FlexibleChecksumError,
+    HTTPError,
+    http.client.HTTPException,
+    ConnectionError,
+)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One state of an object."""
+
+    key: str
+    size: int
+    etag: str
+    """In its quotes; other bytes have another one."""
+
+
+def read_bytes(bucket: Bucket, key: str) -> bytes:
+    """Return a small object's bytes.
+
+    Raises:
+        MissingError, UserError, TransientError: see ``download``.
+    """
+    tried = 0
+    while True:
+        try:
+            with explained(bucket.place):
+                answer = bucket.client.get_object(Bucket=bucket.name, Key=key)
+            return bytes(answer["Body"].read())
+        except _BROKEN as error:
+            tried += 1
+            _pause(bucket, key, tried, error)
+
+
+def download(bucket: Bucket, remote: Remote, to: Path) -> None:
+    """Write an object's bytes to a file.
+
+    Raises:
+        MissingError: it is gone.
+        UserError: it can't be read.
+        TransientError: the server is away, or the object was replaced in between.
+    """
+    with to.open("wb") as file, ThreadPoolExecutor(CONCURRENCY) as pool:
+        file.truncate(remote.size)
+        _all(
+            pool,
+            [
+                pool.submit(_Range(bucket, remote, start, file.fileno()).copy)
+                for start in range(0, remote.size, PART)
+            ],
+        )
+
+
+def download_all(bucket: Bucket, wanted: Iterable[tuple[Remote, Path]]) -> None:
+    """Write many objects, small ones side by side.
+
+    Raises:
+        MissingError, UserError, TransientError: see ``download``.
+    """
+    pairs = list(wanted)
+    with ThreadPoolExecutor(2 * CONCURRENCY) as pool:
+        small = [pair for pair in pairs if pair[0].size <= PART]
+        _all(pool, [pool.submit(_small, bucket, remote, path) for remote, path in small])
+    for remote, path in pairs:
+        if remote.size > PART:
+            download(bucket, remote, path)
+
+
+def _small(bucket: Bucket, remote: Remote, to: Path) -> None:
+    with to.open("wb") as file:
+        if remote.size:
+            _Range(bucket, remote, 0, file.fileno()).copy()
+
+
+def _all(pool: ThreadPoolExecutor, futures: Iterable[Future[None]]) -> None:
+    """Wait for all; the first failure stops what has not begun."""
+    try:
+        for future in futures:
+            future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+@dataclass
+class _Range:
+    """One range on its way into a file."""
+
+    bucket: Bucket
+    remote: Remote
+    at: int
+    """The next byte that is wanted."""
+    file: int
+
+    def copy(self) -> None:
+        """Copy the range to its place in the file."""
+        end = min(self.at + PART, self.remote.size)
+        tried, reached = 0, self.at
+        while self.at < end:
+            try:
+                self._read(end)
+            except _BROKEN as error:
+                tried = 1 if self.at > reached else tried + 1
+                reached = self.at
+                _pause(self.bucket, self.remote.key, tried, error)
+
+    def _read(self, end: int) -> None:
+        """Read on as far as the connection holds."""
+        with explained(self.bucket.place):
+            answer = self.bucket.client.get_object(
+                Bucket=self.bucket.name,
+                Key=self.remote.key,
+                Range=f"bytes={self.at}-{end - 1}",
+                IfMatch=self.remote.etag,
+            )
+        with contextlib.closing(answer["Body"]) as body:  # its own context checks no length
+            while block := body.read(_BLOCK):
+                self.at += os.pwrite(self.file, block, self.at)
+
+
+def _pause(bucket: Bucket, key: str, tried: int, error: Exception) -> None:
+    """Wait before the next try; raise when there is none."""
+    if tried == _TRIES:
+        raise TransientError(
+            f"{bucket.field}: reading s3://{bucket.name}/{key} broke off {_TRIES} times in a row "
+            f"({type(error).__name__}): see that the server at {bucket.place.endpoint} is well, or "
+            "try later"
+        ) from error
+    time.sleep(min(8.0, 0.25 * 2**tried) * random.uniform(0.5, 1))  # noqa: S311 - jitter

@@ -1,0 +1,56 @@
+"""Where a user's model or data set comes from, before and after its bytes are here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mpj_runner.contract.errors import UserError
+from mpj_runner.stores.folders import source_digest
+
+
+class Source(Protocol):
+    """A file or folder that a user named."""
+
+    @property
+    def sha256(self) -> str:
+        """A digest that changes with any byte or name; it needs no download."""
+        ...
+
+    def here(self, folder: Path) -> Path:
+        """Return the local file or folder; what is far away is brought below ``folder``.
+
+        Raises:
+            UserError: it can't be read.
+            TransientError: it may be readable later.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A file or folder of this computer or of a mounted claim; used where it lies."""
+
+    path: Path
+
+    @property
+    def sha256(self) -> str:
+        """See ``Source.sha256``: of all names and bytes."""
+        return source_digest(self.path)
+
+    def here(self, folder: Path) -> Path:
+        """See ``Source.here``."""
+        del folder
+        return self.path
+
+
+def local_source(path: Path, field: str) -> LocalSource:
+    """Return a source of this computer.
+
+    Raises:
+        UserError: nothing is there, or nothing is in it; ``field`` is named.
+    """
+    if not path.exists():
+        raise UserError(f"{field}: {path} does not exist")
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"{field}: {path} is empty")
+    return LocalSource(path)
