@@ -7,6 +7,7 @@ from mpj_operator.api.job import GROUP, KIND, VERSION, MixedPrecisionJob
 from mpj_operator.api.pod import PodOverrides
 from mpj_operator.core import names
 from mpj_operator.core.units import Unit
+from mpj_runner.contract.access import SecretKey
 from mpj_runner.contract.base import Value
 from mpj_runner.contract.errors import EXIT_USER
 from mpj_runner.contract.messages import Request, canonical
@@ -123,6 +124,7 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
             *(variable.to_json() for variable in job.spec.pod_overrides.env),
             {"name": "MPJ_REQUEST", "value": canonical(request.to_json()).decode()},
             {"name": "MPJ_WORK", "value": WORK},
+            *(_from_secret(key) for key in request.secret_keys),
             *(_QUIET_ULTRALYTICS if request.step == "export" else ()),
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -139,6 +141,14 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
     if resources := {key: value for key, value in resources.items() if value}:
         container["resources"] = resources
     return container
+
+
+def _from_secret(key: SecretKey) -> dict[str, Any]:
+    """Return a Secret's key as a variable: a missing one keeps the pod waiting, and says so."""
+    reference: dict[str, Any] = {"name": key.secret, "key": key.key}
+    if key.optional:
+        reference["optional"] = True
+    return {"name": key.variable, "valueFrom": {"secretKeyRef": reference}}
 
 
 def _pod_fields(overrides: PodOverrides) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import assert_never
 
 from mpj_operator.api.candidates import Candidate
 from mpj_operator.api.job import MixedPrecisionJob
+from mpj_operator.api.source import Source
 from mpj_operator.core import params
 from mpj_operator.core import units as u
+from mpj_operator.core.access import source_input, store_access
 from mpj_runner.contract.base import Value
 from mpj_runner.contract.messages import Input, Request
 from mpj_runner.contract.quantization import AutoCast
@@ -99,18 +101,16 @@ class Requests:
 
     def _prepare(self) -> list[Container]:
         spec = self.job.spec
-        where = "spec.model.uri"
-        source = Input(source=spec.model.uri, field=where)
-        export = params.export(spec, spec.model.resolved_format, where)
+        export = params.export(spec, spec.model.resolved_format, "spec.model.uri")
         return [
-            Container("export", export, {"model": source}),
-            self._snapshot(CALIBRATION, spec.calibration.uri, params.calibration_snapshot(spec)),
-            self._snapshot(VALIDATION, spec.validation.uri, params.validation_snapshot(spec)),
+            Container("export", export, {"model": source_input(spec, spec.model, "spec.model")}),
+            self._snapshot(CALIBRATION, spec.calibration, params.calibration_snapshot(spec)),
+            self._snapshot(VALIDATION, spec.validation, params.validation_snapshot(spec)),
         ]
 
-    def _snapshot(self, name: str, uri: str, snapshot: SnapshotParams) -> Container:
+    def _snapshot(self, name: str, source: Source, snapshot: SnapshotParams) -> Container:
         inputs = {
-            "source": Input(source=uri, field=f"spec.{snapshot.role}.uri"),
+            "source": source_input(self.job.spec, source, f"spec.{snapshot.role}"),
             "metadata": Input(step="export", output="metadata"),
         }
         return Container("snapshot", snapshot, inputs, name=name)
@@ -162,10 +162,10 @@ class Requests:
             return [self._allocated(candidate)]
         if candidate.onnx is None:
             raise ValueError(f"candidate {candidate.name} has no member")
-        where = f"spec.candidates[{candidate.name}].onnx.uri"
-        source = Input(source=candidate.onnx.uri, field=where)
-        export = params.export(self.job.spec, "onnx", where)
-        return [Container("export", export, {"model": source})]
+        where = f"spec.candidates[{candidate.name}].onnx"
+        export = params.export(self.job.spec, "onnx", f"{where}.uri")
+        model = source_input(self.job.spec, candidate.onnx, where)
+        return [Container("export", export, {"model": model})]
 
     def _allocated(self, candidate: Candidate) -> Container:
         aq, bits = candidate.auto_quantize, candidate.bits
@@ -281,6 +281,7 @@ class Requests:
                 params=c.params.to_json(),
                 inputs=dict(c.inputs),
                 store=self.store,
+                store_access=store_access(self.job.spec),
                 publish={output: f"{people}/{file}" for output, file in c.publish.items()},
                 scope=meta.uid if c.measures else None,
                 last=c is made[-1],

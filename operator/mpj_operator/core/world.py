@@ -3,14 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import JobStatus, SearchStatus, UnitStatus
 from mpj_operator.core import units as u
 from mpj_operator.core.actions import Action, Delete
 from mpj_operator.core.judge import Limits, limits
-from mpj_operator.core.observed import Observed
+from mpj_operator.core.observed import Observed, Settings
 from mpj_operator.core.requests import Requests
 from mpj_runner.contract.messages import canonical, digest
 from mpj_runner.contract.result import Result
+
+
+def store_of(job: MixedPrecisionJob, settings: Settings) -> str:
+    """Return the URI that a job's blobs and manifests are kept below."""
+    if job.spec.storage is None:
+        return settings.default_storage or ""
+    return f"{job.spec.storage.uri.rstrip('/')}/{job.metadata.namespace}"
 
 
 @dataclass
@@ -46,10 +54,7 @@ class World:
     @property
     def store(self) -> str:
         """The URI that the job's blobs and manifests are kept below."""
-        storage = self.seen.job.spec.storage
-        if storage is None:
-            return self.seen.settings.default_storage or ""
-        return f"{storage.uri.rstrip('/')}/{self.seen.job.metadata.namespace}"
+        return store_of(self.seen.job, self.seen.settings)
 
     @property
     def requests(self) -> Requests:
