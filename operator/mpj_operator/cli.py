@@ -64,6 +64,32 @@ def report(folder: Path) -> None:
     _end(lambda: command(folder, console()))
 
 
+@main.command()
+@click.argument("store")
+@click.option(
+    "--older-than",
+    default="30d",
+    show_default=True,
+    help="Age such as 30d or 12h; longer than any job runs.",
+)
+@click.option("--jobs", is_flag=True, help="Remove job folders too in which all is older.")
+@click.option("--delete", is_flag=True, help="Do it; without it, only say what would go.")
+@click.option("--endpoint-url", help="S3 server; default: AWS_ENDPOINT_URL, else that of AWS.")
+def gc(store: str, older_than: str, jobs: bool, delete: bool, endpoint_url: str | None) -> None:
+    """Remove old artifacts from STORE: the folder or s3:// URI that has blobs/ and manifests/.
+
+    What is younger than --older-than stays, and all that it uses; so do the artifacts that the
+    reports of kept job folders link to.
+    """
+    from mpj_operator.commands.gc import gc as command
+
+    _end(
+        lambda: command(
+            store, older_than, endpoint_url, jobs=jobs, delete=delete, console=console()
+        )
+    )
+
+
 def _end(command: Callable[[], int]) -> None:
     """Exit with a command's code; bad input is told without a traceback."""
     try:

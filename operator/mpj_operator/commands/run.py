@@ -6,23 +6,28 @@ import shutil
 import signal
 import tarfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Final
 
 from rich.console import Console
 
 from mpj_operator import __version__
 from mpj_operator.api.job import MixedPrecisionJob
+from mpj_operator.commands.errands import do
 from mpj_operator.commands.files import absolute_uri, locked, read_job, with_identity
 from mpj_operator.commands.results import results_view
 from mpj_operator.commands.screen import Screen, clock
 from mpj_operator.core import conditions as c
+from mpj_operator.core.access import store_access
 from mpj_operator.core.observed import Settings
+from mpj_operator.core.world import store_of
 from mpj_operator.shell.cluster import Key
 from mpj_operator.shell.local import LocalCluster
 from mpj_operator.shell.reconcile import reconcile
+from mpj_runner.contract.errands import Errand, Fetch
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.result import Artifact
 
+_PACKED: Final = ".engine.tar"
 COMPLETE, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -46,7 +51,7 @@ def run(path: Path, out: Path | None, store: str | None, console: Console) -> in
         if interrupted:
             console.print(f"interrupted: run it again to go on ({folder})", markup=False)
             return INTERRUPTED
-        _collect(cluster.job, folder)
+        _collect(cluster.job, folder, store_of(cluster.job, cluster.settings))
     return _tell(cluster.job, folder, console)
 
 
@@ -90,40 +95,35 @@ def _over(job: MixedPrecisionJob) -> bool:
     return any(c.holds(job.status.conditions, kind) for kind in ("Complete", "Failed"))
 
 
-def _collect(job: MixedPrecisionJob, folder: Path) -> None:
+def _collect(job: MixedPrecisionJob, folder: Path, store: str) -> None:
     """Put the report and the winner's files where people look for them."""
     report, best = job.status.report, job.status.best
+    artifacts: dict[str, Artifact | None] = {}
     if report is not None:
-        _copy(report.json_file, folder / "report.json")
-        _copy(report.html, folder / "report.html")
-    if best is not None and best.artifacts is not None:
-        _copy(best.artifacts.onnx, folder / "model.onnx")
-        _copy(best.artifacts.metadata, folder / "metadata.json")
-        _unpack(best.artifacts.engine, folder / "engine")
-
-
-def _copy(artifact: Artifact | None, to: Path) -> None:
-    if artifact is not None:
-        shutil.copyfile(_path(artifact), to)
-
-
-def _unpack(artifact: Artifact | None, folder: Path) -> None:
-    """Replace a folder by an engine's files."""
-    if artifact is None:
+        artifacts |= {"report.json": report.json_file, "report.html": report.html}
+    if best is not None and (files := best.artifacts) is not None:
+        artifacts |= {
+            "model.onnx": files.onnx,
+            "metadata.json": files.metadata,
+            _PACKED: files.engine,
+        }
+    blobs = {str(folder / name): a.sha256 for name, a in artifacts.items() if a is not None}
+    if not blobs:
         return
+    do(Errand(store=store, access=store_access(job.spec), fetch=Fetch(blobs=blobs)))
+    if artifacts.get(_PACKED) is not None:
+        _unpack(folder / _PACKED, folder / "engine")
+
+
+def _unpack(packed: Path, folder: Path) -> None:
+    """Replace a folder by an engine's files."""
     temporary = folder.with_name(".engine.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    with tarfile.open(_path(artifact)) as tar:
+    with tarfile.open(packed) as tar:
         tar.extractall(temporary, filter="data")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-
-
-def _path(artifact: Artifact) -> Path:
-    uri = artifact.uri or ""
-    if not uri.startswith("file://"):
-        raise UserError(f"{uri}: only a store on this computer can be copied from")
-    return Path(unquote(urlsplit(uri).path))
+    packed.unlink()
 
 
 def _tell(job: MixedPrecisionJob, folder: Path, console: Console) -> int:
