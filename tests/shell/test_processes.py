@@ -89,6 +89,17 @@ async def test_a_child_has_its_own_folder_of_temporary_files(server, tmp_path):
     assert (tmp_path / "log").read_text() == f"{own}\n"
 
 
+async def test_hashes_are_the_same_in_every_server(environment, tmp_path):
+    """ModelOpt walks sets of names: files that it writes are equal to the byte then."""
+    asked = command(tmp_path, "import os; print(hash('a name'), flush=True); os._exit(0)")
+    for _ in range(2):
+        server = ForkServer(environment)
+        await run(server, asked)
+        await server.close()
+    one, other = (tmp_path / "log").read_text().splitlines()
+    assert one == other
+
+
 async def test_a_command_cancelled_before_it_began_does_not_run_on(server, tmp_path):
     code = "import time; time.sleep(2); open('survived', 'w')"
     task = asyncio.create_task(server.fork(command(tmp_path, code), ["slow_module"]))
@@ -96,6 +107,17 @@ async def test_a_command_cancelled_before_it_began_does_not_run_on(server, tmp_p
     task.cancel()
     assert await run(server, command(tmp_path, "import time, os; time.sleep(3); os._exit(0)")) == 0
     assert not (tmp_path / "survived").exists()
+
+
+async def test_closing_does_not_wait_for_modules(server, tmp_path):
+    asked = command(tmp_path, "import os; os._exit(0)")
+    assert await run(server, asked) == 0
+    (tmp_path / "modules" / "endless_module.py").write_text("import time; time.sleep(60)")
+    task = asyncio.create_task(server.fork(asked, ["endless_module"]))
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(10):
+        await server.close()
+    await task
 
 
 async def test_modelopt_is_loaded_single_threaded(tmp_path):

@@ -1,6 +1,7 @@
 """The asynchronous end of a fork server."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -72,8 +73,8 @@ class ForkServer:
         server, reader = self._server, self._reader
         if server is None or reader is None:
             return
-        if server.stdin is not None:
-            server.stdin.close()
+        with contextlib.suppress(ProcessLookupError):
+            server.kill()  # it may be loading modules for seconds, and not look at its input
         await server.wait()
         await reader
 
@@ -86,7 +87,8 @@ class ForkServer:
                     "mpj_operator.shell.forkserver",
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
-                    env=self.environment,
+                    # ModelOpt walks sets: with one seed of hashes its files are equal to the byte
+                    env={**(self.environment or os.environ), "PYTHONHASHSEED": "0"},
                     start_new_session=True,
                 )
                 self._reader = asyncio.create_task(self._read(self._server))
