@@ -22,9 +22,10 @@ from mpj_operator.core.plan import plan as decide
 from mpj_operator.core.units import graph
 from mpj_operator.shell.jobs import LocalJob
 from mpj_operator.shell.processes import Processes
-from mpj_runner.contract.errors import EXIT_MISS, EXIT_USER, UserError
+from mpj_runner.contract.errors import EXIT_MISS, EXIT_TRANSIENT, EXIT_USER, UserError
 from mpj_runner.contract.messages import Termination
 
+_AT_FAULT: Final = (EXIT_USER, EXIT_TRANSIENT)
 EVERYTHING: Final = 64
 """Units looked up at once; looking needs no accelerator."""
 
@@ -93,13 +94,13 @@ def _unless_missed(child: ChildSeen) -> ChildSeen:
     """Return a child as one that goes on when its result is not there; what waits for it, waits.
 
     Raises:
-        UserError: its input is at fault.
+        UserError: its input is at fault, or its store is away.
     """
     if child.outcome != "Failed":
         return child
     for container in child.pods[-1].containers:
         words = Termination.decode(container.message)
-        if container.exit_code == EXIT_USER and words is not None and words.error is not None:
+        if container.exit_code in _AT_FAULT and words is not None and words.error is not None:
             raise UserError(words.error.message)
     return replace(child, outcome=None, finished=None, reason="")
 

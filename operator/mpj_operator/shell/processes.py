@@ -31,6 +31,7 @@ HEAVY: Final[Mapping[str, tuple[str, ...]]] = {
     "realize": ("mpj_runner.steps.realize",),
 }
 """Steps that import for seconds, and what to load for them."""
+_BUCKETS: Final = ("mpj_runner.stores.s3", "mpj_runner.stores.s3_source")
 _MODELOPT_TORCH: Final = frozenset({"autoquant", "solve", "realize"})
 _GPU: Final = Path("/dev/nvidiactl")
 
@@ -58,7 +59,7 @@ class Processes:
             return await _to_end(*await _spawn(command))
         step = self._heavy_step(command)
         if step is None:
-            return await _to_end(*await self._light.fork(command))
+            return await _to_end(*await self._fork_light(command))
         code = await self._look(command)
         return await self._run_heavy(step, command) if code == EXIT_MISS else code
 
@@ -82,7 +83,13 @@ class Processes:
     async def _look(self, command: Command) -> int:
         """Run a step that ends with EXIT_MISS at once unless the store has its result."""
         environment = {**command.environment, "MPJ_CACHED_ONLY": "1"}
-        return await _to_end(*await self._light.fork(replace(command, environment=environment)))
+        return await _to_end(*await self._fork_light(replace(command, environment=environment)))
+
+    async def _fork_light(self, command: Command) -> tuple[int, asyncio.Future[int]]:
+        try:
+            return await self._light.fork(command, _stores(command))
+        except Refused:
+            return await self._light.fork(command)
 
     async def _run_heavy(self, step: str, command: Command) -> int:
         """Fork from the heavy server, if it lives in the same environment.
@@ -94,10 +101,17 @@ class Processes:
             self._heavy = ForkServer(environment)
         if self._heavy.environment == environment:
             try:
-                return await _to_end(*await self._heavy.fork(command, HEAVY[step]))
+                return await _to_end(
+                    *await self._heavy.fork(command, HEAVY[step] + _stores(command))
+                )
             except Refused:
                 self._refused.add(step)
-        return await _to_end(*await self._light.fork(command))
+        return await _to_end(*await self._fork_light(command))
+
+
+def _stores(command: Command) -> tuple[str, ...]:
+    """Return what a container that reads or writes buckets imports for half a second."""
+    return _BUCKETS if '"s3://' in command.environment.get("MPJ_REQUEST", "") else ()
 
 
 def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:
