@@ -1,6 +1,7 @@
 """Users' models and data sets in buckets."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,10 @@ def test_a_whole_bucket_is_a_folder(server, bucket, look, tmp_path):
 
 def test_many_objects_come_at_once(server, bucket, look, tmp_path):
     client = server.client()
-    files = {f"{n:04d}": os.urandom(100) for n in range(1100)}
-    for name, data in files.items():
-        client.put_object(Bucket=bucket, Key=f"d/{name}", Body=data)
+    files = {f"{n:04d}": os.urandom(100) for n in range(1001)}  # more than one page of a listing
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: client.put_object(Bucket=bucket, Key=f"d/{name}",
+                                                     Body=files[name]), files))  # fmt: skip
     assert tree(look(f"s3://{bucket}/d").here(tmp_path)) == files
 
 

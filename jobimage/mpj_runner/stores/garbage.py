@@ -57,7 +57,7 @@ def old_objects(store: Listed, limit: datetime, *, jobs: bool) -> tuple[Collecte
     blobs = list(store.objects("blobs/sha256/"))
     if not manifests and not blobs:
         raise UserError(
-            f"{store.uri('')} holds no artifacts: name the folder that has blobs/ and manifests/, "
+            f"there is nothing at {store.uri('blobs')}: name the folder that has blobs/ and manifests/, "
             "which is spec.storage.uri with the job's namespace behind it"
         )
     folders = _folders(store.objects("jobs/"))

@@ -1,0 +1,173 @@
+"""Old artifacts: what is found, what stays, and that what stays suffices; in a folder and in S3."""
+
+import json
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mpj_runner.contract.errands import Collect
+from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.messages import Blob, StepManifest, UnitManifest, digest
+from mpj_runner.errand import collect
+from mpj_runner.stores.base import blob_key, manifest_key
+from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.garbage import old_objects
+
+NOW = datetime.now(UTC)
+LIMIT = NOW - timedelta(days=30)
+
+
+class Shop:
+    """A file store whose objects are given their age."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = FileStore(root / "store")
+        self.scratch = root / "scratch"
+
+    def put(self, key: str, data: bytes, days: float) -> str:
+        self.scratch.write_bytes(data)
+        self.store.put(key, self.scratch)
+        moment = NOW.timestamp() - days * 86400
+        os.utime(self.store.root / key, (moment, moment))
+        return key
+
+    def blob(self, text: str, days: float) -> Blob:
+        data = text.encode()
+        self.put(blob_key(digest(data)), data, days)
+        return Blob(sha256=digest(data), size_bytes=len(data))
+
+    def step(self, name: str, days: float, blob_days: float | None = None) -> StepManifest:
+        """Put a result with one file."""
+        blob = self.blob(f"file of {name}", days if blob_days is None else blob_days)
+        manifest = StepManifest(
+            name="calibrate", step="calibrate", key=digest(name.encode()), params={}, inputs={},
+            outputs={"statistics": blob}, outcome={}, runner_version="1",
+        )  # fmt: skip
+        self.put(manifest_key("calibrate", manifest.key), manifest.model_dump_json().encode(), days)
+        return manifest
+
+    def unit(self, *steps: StepManifest, days: float) -> str:
+        data = UnitManifest(steps=steps).model_dump_json(exclude_none=True)
+        return self.blob(data, days).sha256
+
+    def old(self, *, jobs: bool = False) -> set[str]:
+        return set(old_objects(self.store, LIMIT, jobs=jobs)[1])
+
+
+@pytest.fixture
+def shop(tmp_path) -> Shop:
+    return Shop(tmp_path)
+
+
+def keys(manifest: StepManifest) -> set[str]:
+    return {
+        manifest_key(manifest.step, manifest.key),
+        blob_key(manifest.outputs["statistics"].sha256),
+    }
+
+
+def test_old_results_go_and_young_ones_stay(shop):
+    old, young = shop.step("old", 40), shop.step("young", 2)
+    assert shop.old() == keys(old)
+    assert not shop.old() & keys(young)
+
+
+def test_an_old_file_of_a_young_result_stays(shop):
+    shop.step("young", 2, blob_days=100)
+    assert shop.old() == set()
+
+
+def test_an_old_result_that_a_young_unit_took_from_the_cache_stays(shop):
+    step = shop.step("old", 40)
+    other = shop.step("unused", 40)
+    shop.unit(step, days=1)
+    assert shop.old() == keys(other)
+
+
+def test_old_units_keep_nothing(shop):
+    step = shop.step("old", 40)
+    unit = shop.unit(step, days=40)
+    assert shop.old() == {*keys(step), blob_key(unit)}
+
+
+def test_young_bytes_stay_even_if_nothing_names_them_yet(shop):
+    shop.step("old", 40)
+    blob = shop.blob("a step is about to name it", 0.1)
+    assert blob_key(blob.sha256) not in shop.old()
+
+
+@pytest.mark.parametrize("jobs", [False, True])
+def test_the_files_that_a_kept_report_links_to_stay(shop, jobs):
+    engine, statistics = shop.step("engine", 40), shop.step("statistics", 40)
+    sha256 = engine.outputs["statistics"].sha256
+    report = {
+        "best": {"artifacts": {"engine": {"sha256": sha256, "sizeBytes": 1}}},
+        "provenance": [{"outputs": {"x": statistics.outputs["statistics"].sha256}}],
+    }
+    folder = "jobs/default/demo/u-1"
+    report_key = shop.put(f"{folder}/report.json", json.dumps(report).encode(), 40)
+    html = shop.put(f"{folder}/logs/x/report.html", b"<p>", 40)
+    old = shop.old(jobs=jobs)
+    assert (blob_key(sha256) in old) == jobs
+    assert blob_key(statistics.outputs["statistics"].sha256) in old
+    assert ({report_key, html} <= old) == jobs
+
+
+def test_a_job_folder_with_anything_young_stays_whole(shop):
+    shop.step("x", 1)
+    shop.put("jobs/default/demo/u-1/report.json", b"{}", 40)
+    shop.put("jobs/default/demo/u-1/report.html", b"", 1)
+    assert shop.old(jobs=True) == set()
+
+
+def test_an_unreadable_manifest_keeps_nothing_and_harms_nothing(shop):
+    shop.put("manifests/eval/broken.json", b"{", 1)
+    old = shop.step("old", 40)
+    assert shop.old() == keys(old)
+
+
+def test_what_is_no_store_is_told(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match=r"nothing at file://.*photos/blobs: name the folder that "
+                       "has blobs/ and manifests/, which is spec.storage.uri with the job's "
+                       "namespace"):  # fmt: skip
+        old_objects(FileStore(tmp_path / "photos"), LIMIT, jobs=True)
+
+
+def test_only_asked_is_anything_removed(shop):
+    shop.step("old", 40)
+    kept = keys(shop.step("young", 1))
+    left = shop.store.root / "blobs/sha256/.part-x"
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 40 * 86400,) * 2)
+    asked = Collect(older_than_seconds=30 * 86400)
+    before = sorted(shop.store.root.rglob("*"))
+    told = collect(shop.store, asked, NOW)
+    assert sorted(shop.store.root.rglob("*")) == before
+    done = collect(shop.store, asked.model_copy(update={"delete": True}), NOW)
+    assert (done.manifests, done.blobs, done.kept) == (told.manifests, told.blobs, told.kept)
+    assert (done.manifests.objects, done.blobs.objects, done.unfinished) == (1, 1, 1)
+    files = [p for p in shop.store.root.rglob("*") if p.is_file()]
+    assert {p.relative_to(shop.store.root).as_posix() for p in files} == kept
+
+
+def test_a_bucket_is_collected_like_a_folder(store, shop, server, bucket, tmp_path):
+    """S3 sets an object's age itself, so here all is as old as the last second."""
+    manifest = shop.step("x", 0)
+    unit = shop.unit(manifest, days=0)
+    for one in (*shop.store.objects("blobs/"), *shop.store.objects("manifests/")):
+        store.put(one.key, shop.store.root / one.key)
+    server.client().create_multipart_upload(Bucket=bucket, Key="some/prefix/blobs/half")
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert old_objects(store, LIMIT, jobs=True)[1] == []
+    _, old = old_objects(store, later, jobs=True)
+    assert set(old) == {*keys(manifest), blob_key(unit)}
+    asked = Collect(older_than_seconds=60, delete=True, jobs=True)
+    done = collect(store, asked, later)
+    assert (done.manifests.objects, done.blobs.objects) == (1, 2)
+    assert server.objects(bucket) == {}
+    shutil.rmtree(shop.store.root)
