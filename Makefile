@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml $(LOCK)
 demo: $(STAMP) ## Run the demo job on this computer
 	$(BIN)/mpj run examples/demo/job.yaml
 
-test: $(STAMP) ## Run the tests: no GPU, no network
+test: $(STAMP) ## Run the tests: no GPU
 	$(BIN)/python -m pytest -m 'not gpu and not cluster'
 
 lint: $(STAMP) ## Check style, types and the direction of imports
