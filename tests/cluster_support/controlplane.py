@@ -83,6 +83,8 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End all components, whatever state they are in."""
+        if "api" in vars(self):
+            self.api.close()
         for program in reversed(self.components.values()):
             program.ask()
         for program in reversed(self.components.values()):
@@ -183,16 +185,25 @@ class ControlPlane:
                 self.api.until(_place(item), _established)
                 version = item["spec"]["versions"][0]["name"]
                 group, plural = item["spec"]["group"], item["spec"]["names"]["plural"]
-                for _ in polled(_READY_SECONDS):  # Established comes a moment before it is served
-                    if self.api.get(path((f"{group}/{version}", plural))) is not None:
-                        break
+                self._await_served(path((f"{group}/{version}", plural)))
+
+    def _await_served(self, collection: str) -> None:
+        """Return when a resource is served: a moment after its definition is Established."""
+        for seen in polled(_READY_SECONDS):
+            try:
+                if self.api.get(collection) is not None:
+                    return
+            except ApiError as error:  # 429: its storage is being initialized
+                seen.value = error
+        raise AssertionError(f"{collection} is not served: {seen.value}")
 
     def compact(self) -> int:
         """Forget all revisions but the newest; return it.
 
         The API server serves most watches from its own memory. ``expire`` makes them fail.
         """
-        newest = int(self._etcd("kv/range", {"key": "AA=="})["header"]["revision"])
+        written = self._etcd("kv/put", {"key": "dGVzdHM="})  # a revision that is not compacted yet
+        newest = int(written["header"]["revision"])
         self._etcd("kv/compaction", {"revision": str(newest), "physical": True})
         return newest
 
@@ -221,9 +232,7 @@ class ControlPlane:
         return found
 
     def _etcd(self, call: str, body: Json) -> Json:
-        request = Request(
-            f"http://127.0.0.1:{self.etcd_port}/v3/{call}", json.dumps(body).encode()
-        )
+        request = Request(f"http://127.0.0.1:{self.etcd_port}/v3/{call}", json.dumps(body).encode())
         with urlopen(request, timeout=30) as answer:  # noqa: S310
             return dict(json.load(answer))
 
@@ -313,7 +322,7 @@ def control_plane(folder: Path, options: Options | None = None) -> Iterator[Cont
 
 
 def _established(found: Json | None) -> bool:
-    conditions = (found or {}).get("status", {}).get("conditions", ())
+    conditions = (found or {}).get("status", {}).get("conditions") or ()
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 

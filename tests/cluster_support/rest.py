@@ -148,6 +148,13 @@ class Api:
                 return seen.value
         raise AssertionError(f"{path} after {seconds:g} s: {json.dumps(seen.value, indent=1)}")
 
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
     def _exchange(
         self, method: str, path: str, body: Any, content_type: str, query: dict[str, str]
     ) -> tuple[int, bytes]:
@@ -161,7 +168,7 @@ class Api:
             try:
                 return self._send(method, target, data, headers)
             except (OSError, http.client.HTTPException):
-                self._connection = None
+                self.close()
                 if fresh:  # else the server closed it while nobody used it
                     raise
                 return self._send(method, target, data, headers)

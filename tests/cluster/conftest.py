@@ -1,0 +1,50 @@
+"""A control plane for all tests in this folder, and namespaces of their own."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from controlplane import ControlPlane, Options, control_plane
+from rest import Json
+
+CRD = Path(__file__).parents[2] / "crds" / "mixedprecision.dev_mixedprecisionjobs.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def crd() -> Json:
+    """Return the CustomResourceDefinition that is generated from the types."""
+    return dict(yaml.safe_load(CRD.read_text()))
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory, crd: Json) -> Iterator[ControlPlane]:
+    """Run a control plane that knows the resource; it has no node."""
+    with control_plane(tmp_path_factory.mktemp("plane"), Options.impatient()) as running:
+        running.install(crd)
+        yield running
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the name of a namespace of the test's own; it enforces the restricted profile."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name = plane.restricted_namespace(f"{words}-{_number()}")
+    yield name
+    plane.api.delete(f"/api/v1/namespaces/{name}")
+
+
+def _counter() -> Callable[[], int]:
+    numbers = iter(range(1_000_000))
+    return lambda: next(numbers)
+
+
+_number = _counter()
