@@ -32,6 +32,8 @@ class Pod:
     changed: Callable[[], None]
     """Called after every change of ``seen``."""
     processes: Processes
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """What every container gets before its own variables."""
     seen: PodSeen = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class Pod:
             if mount["mountPath"] != TMP
         }
         environment = {
-            **os.environ,
+            **self.environment,
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self._volume("tmp")),
