@@ -99,7 +99,7 @@ def test_other_bytes_than_announced_are_not_written(store, tmp_path, small_parts
 def test_an_upload_goes_on_where_it_broke_off(
     open_store, faults: Proxy, tmp_path, small_parts, checksums, monkeypatch
 ):
-    monkeypatch.setattr(s3_upload, "_IDLE", timedelta(0))
+    monkeypatch.setattr(s3_upload, "_IDLE", timedelta(seconds=-5))  # clocks tick in seconds
     store = open_store(endpoint_url=faults.endpoint, checksums=checksums)
     path = file(tmp_path, noise(27 * MIB))
 
@@ -122,7 +122,7 @@ def test_an_upload_goes_on_where_it_broke_off(
 def test_parts_of_other_bytes_are_not_taken_up(
     open_store, faults: Proxy, tmp_path, small_parts, monkeypatch
 ):
-    monkeypatch.setattr(s3_upload, "_IDLE", timedelta(0))
+    monkeypatch.setattr(s3_upload, "_IDLE", timedelta(seconds=-5))  # clocks tick in seconds
     store = open_store(endpoint_url=faults.endpoint)
     faults.rule = times(9, Answer(503, "SlowDown"), lambda s: "partNumber=3" in s.path)
     with pytest.raises(TransientError):

@@ -83,7 +83,6 @@ class Requests:
 
     def report(self, asked: ReportParams) -> tuple[Request, ...]:
         """Return the report's request; it also publishes the winner's files."""
-        winner = asked.best.name
         publish = {"json": "report.json", "html": "report.html"}
         inputs = {f"manifest-{unit}": Input(unit=sha) for unit, sha in self.manifests.items()}
         if u.SCORE in self.manifests:
@@ -93,9 +92,9 @@ class Requests:
             ("onnx", "onnx", "model.onnx"),
             ("engine", "engine", "engine"),
         ):
-            inputs[f"best-{name}"] = self._from(winner, "build", output)
+            inputs[f"best-{name}"] = self._from(asked.best.name, "build", output)
             publish[f"best-{name}"] = file
-        inputs["best-metadata"] = self._metadata(winner)
+        inputs["best-metadata"] = self._metadata(asked.best.name)
         publish["best-metadata"] = "metadata.json"
         return self._close([Container("report", asked, inputs, publish=publish)])
 
@@ -163,9 +162,9 @@ class Requests:
         if candidate.onnx is None:
             raise ValueError(f"candidate {candidate.name} has no member")
         where = f"spec.candidates[{candidate.name}].onnx"
-        export = params.export(self.job.spec, "onnx", f"{where}.uri")
         model = source_input(self.job.spec, candidate.onnx, where)
-        return [Container("export", export, {"model": model})]
+        asked = params.export(self.job.spec, "onnx", f"{where}.uri")
+        return [Container("export", asked, {"model": model})]
 
     def _allocated(self, candidate: Candidate) -> Container:
         aq, bits = candidate.auto_quantize, candidate.bits
