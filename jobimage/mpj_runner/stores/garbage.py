@@ -57,8 +57,8 @@ def old_objects(store: Listed, limit: datetime, *, jobs: bool) -> tuple[Collecte
     blobs = list(store.objects("blobs/sha256/"))
     if not manifests and not blobs:
         raise UserError(
-            f"there is nothing at {store.uri('blobs')}: name the folder that has blobs/ and manifests/, "
-            "which is spec.storage.uri with the job's namespace behind it"
+            f"there is nothing at {store.uri('blobs')}: name the folder that has blobs/ and "
+            "manifests/, which is spec.storage.uri with the job's namespace behind it"
         )
     folders = _folders(store.objects("jobs/"))
     old_folders = {
