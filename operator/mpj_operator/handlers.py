@@ -7,7 +7,6 @@ import kopf
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 from mpj_operator.core import names
-from mpj_operator.settings import OperatorSettings
 from mpj_operator.shell.inbox import Inbox
 
 CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
@@ -36,7 +35,7 @@ def registry(inbox: Inbox) -> kopf.OperatorRegistry:
     return handlers
 
 
-def kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
+def kopf_settings() -> kopf.OperatorSettings:
     """Return kopf's settings: watch only ours, post nothing, never give up."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
@@ -47,7 +46,7 @@ def kopf_settings(settings: OperatorSettings) -> kopf.OperatorSettings:
     for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
         chosen.watching.label_selectors[resource] = names.LABEL_JOB
     chosen.queueing.idle_timeout = 1.0
-    del settings
+    chosen.queueing.exit_timeout = 0.5  # handlers only put keys on a queue
     return chosen
 
 

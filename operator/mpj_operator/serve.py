@@ -121,6 +121,8 @@ class Operator:
                     resync(self._api, self._paths(), self._settings.resync_seconds, self._see)
                 ):
                     self.ready = True
+                    # At its end kopf waits for, then cancels, all tasks younger than itself.
+                    await asyncio.sleep(0)
                     await self._watch(stop)
                 self.ready = False
                 with contextlib.suppress(TimeoutError):
@@ -131,14 +133,14 @@ class Operator:
     async def _watch(self, stop: asyncio.Event) -> None:
         await kopf.operator(
             registry=registry(self.inbox),
-            settings=kopf_settings(self._settings),
+            settings=kopf_settings(),
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
             standalone=True,
             stop_flag=stop,
         )
-        if not stop.is_set():
-            raise RuntimeError("kopf stopped watching by itself")
+        # kopf takes SIGTERM for itself, and raises when it stops for any other reason.
+        stop.set()
 
     async def _crd_is_there(self, stop: asyncio.Event) -> bool:
         """Wait for the CRD, so that an operator that is installed first does not crash."""

@@ -15,6 +15,10 @@ class Create:
         """The Job's name."""
         return str(self.job["metadata"]["name"])
 
+    def __str__(self) -> str:
+        """Say what is done, without the whole Job."""
+        return f"create {self.name}"
+
 
 @dataclass(frozen=True)
 class Delete:
@@ -23,6 +27,9 @@ class Delete:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"delete {self.name}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class SetTtl:
@@ -30,6 +37,9 @@ class SetTtl:
 
     name: str
     seconds: int
+
+    def __str__(self) -> str:
+        return f"delete {self.name} in {self.seconds} s"
 
 
 Action = Create | Delete | SetTtl

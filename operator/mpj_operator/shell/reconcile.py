@@ -26,7 +26,7 @@ async def reconcile(key: Key, cluster: Cluster) -> Plan | None:
     decided = plan(seen)
     refusals: dict[str, Refusal] = {}
     for action in decided.actions:
-        log.info("action", extra={"job": key.name, "action": repr(type(action).__name__)})
+        log.info("%s/%s: %s", key.namespace, key.name, action)
         try:
             await cluster.perform(key, action)
         except RefusedError as error:

@@ -106,7 +106,7 @@ class Api:
         Raises:
             ApiError: any status but 2xx, and no answer.
         """
-        method, url, headers, data, fields = self._client.param_serialize(
+        method, url, headers, data, fields = await self._client.param_serialize(
             verb,
             path,
             query_params=list((query or {}).items()),

@@ -30,7 +30,7 @@ class Events:
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
-                "generateName": f"{metadata['name']}.",
+                "generateName": f"{metadata['name']}-",
                 "namespace": metadata["namespace"],
             },
             "eventTime": datetime.now(UTC).isoformat(timespec="microseconds"),
