@@ -7,12 +7,12 @@ import kopf
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 from mpj_operator.core import names
-from mpj_operator.shell.inbox import Inbox
+from mpj_operator.shell.inbox import Doorstep
 
 CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
 
 
-def registry(inbox: Inbox) -> kopf.OperatorRegistry:
+def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     """Return the handlers of jobs, of their children, and of the children's pods."""
     handlers = kopf.OperatorRegistry()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Final
@@ -17,7 +18,7 @@ from mpj_operator.handlers import kopf_settings, registry
 from mpj_operator.settings import OperatorSettings
 from mpj_operator.shell.cluster import Key
 from mpj_operator.shell.health import serving
-from mpj_operator.shell.inbox import Inbox
+from mpj_operator.shell.inbox import Doorstep, Inbox
 from mpj_operator.shell.kube.api import JOBS, Api, ApiError, Json, job_path
 from mpj_operator.shell.kube.cluster import KubernetesCluster
 from mpj_operator.shell.kube.events import Events
@@ -121,8 +122,6 @@ class Operator:
                     resync(self._api, self._paths(), self._settings.resync_seconds, self._see)
                 ):
                     self.ready = True
-                    # At its end kopf waits for, then cancels, all tasks younger than itself.
-                    await asyncio.sleep(0)
                     await self._watch(stop)
                 self.ready = False
                 with contextlib.suppress(TimeoutError):
@@ -131,16 +130,29 @@ class Operator:
             self._metrics.leading(leads=False)
 
     async def _watch(self, stop: asyncio.Event) -> None:
-        await kopf.operator(
-            registry=registry(self.inbox),
-            settings=kopf_settings(),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            standalone=True,
-            stop_flag=stop,
+        """Let kopf watch in a thread of its own: at its end it cancels all tasks of its loop."""
+        halt, loop = threading.Event(), asyncio.get_running_loop()
+        inbox = Doorstep(self.inbox, loop.call_soon_threadsafe)
+        watching = asyncio.ensure_future(
+            asyncio.to_thread(
+                kopf.run,
+                registry=registry(inbox),
+                settings=kopf_settings(),
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                standalone=True,
+                stop_flag=halt,
+            )
         )
-        # kopf takes SIGTERM for itself, and raises when it stops for any other reason.
-        stop.set()
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            halt.set()
+            stopping.cancel()
+            await watching
+        if not stop.is_set():
+            raise RuntimeError("kopf stopped watching by itself")
 
     async def _crd_is_there(self, stop: asyncio.Event) -> bool:
         """Wait for the CRD, so that an operator that is installed first does not crash."""

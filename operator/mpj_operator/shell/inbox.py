@@ -1,6 +1,7 @@
 """From what was watched to the keys of the queue; and how old the watch is."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from mpj_operator.api.job import KIND
@@ -70,3 +71,20 @@ class Inbox:
         """Seconds since the oldest change that the watch still owes; 0 when it owes none."""
         since = [at for _, at in self._missed.values()]
         return self._clock() - min(since) if since else 0.0
+
+
+class Doorstep:
+    """Takes events in from another thread, and hands them to the inbox in its own."""
+
+    def __init__(self, inbox: Inbox, hand_over: Callable[..., object]) -> None:
+        """Keep the inbox and its loop's ``call_soon_threadsafe``."""
+        self._inbox = inbox
+        self._hand_over = hand_over
+
+    def job(self, metadata: Metadata, *, deleted: bool = False) -> None:
+        """See ``Inbox.job``."""
+        self._hand_over(partial(self._inbox.job, metadata, deleted=deleted))
+
+    def child(self, metadata: Metadata) -> None:
+        """See ``Inbox.child``."""
+        self._hand_over(self._inbox.child, metadata)
