@@ -5,57 +5,24 @@ made by ``nodeagent``.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.request import Request, urlopen
 
+import flags
 import yaml
-from certificates import Authority, Pair
+from certificates import Authority
 from components import component
+from flags import Name, Options
 from rest import Api, ApiError, Json, path, polled
 from s3server import free_port
 from supervised import Supervised
 
-Name = Literal["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 _READY_SECONDS: Final = 60.0
-_AUDIT: Final = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived", "ResponseStarted"],
-    "rules": [
-        {"level": "None", "nonResourceURLs": ["*"]},
-        {"level": "None", "resources": [{"group": "coordination.k8s.io"}]},
-        {"level": "Metadata"},
-    ],
-}
-
-
-@dataclass
-class Options:
-    """Flags that a test may want otherwise; each is added after the default ones."""
-
-    apiserver: Sequence[str] = ()
-    controller_manager: Sequence[str] = ()
-    scheduler: Sequence[str] = ()
-
-    @classmethod
-    def busy(cls) -> "Options":
-        """Return flags for thousands of Jobs at once."""
-        quick = ("--kube-api-qps=500", "--kube-api-burst=1000")
-        return cls((), (*quick, "--concurrent-job-syncs=20"), quick)
-
-    @classmethod
-    def impatient(cls) -> "Options":
-        """Return flags with which a silent node is given up after seconds, not minutes."""
-        return cls(
-            ("--default-not-ready-toleration-seconds=2",
-             "--default-unreachable-toleration-seconds=2"),
-            ("--node-monitor-period=1s", "--node-monitor-grace-period=6s"),
-        )  # fmt: skip
 
 
 @dataclass
@@ -238,7 +205,7 @@ class ControlPlane:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(_AUDIT))
+        (self.folder / "audit-policy.yaml").write_text(yaml.safe_dump(flags.AUDIT))
 
     def _kubeconfig(
         self,
@@ -266,43 +233,19 @@ class ControlPlane:
         return written
 
     def _commands(self) -> dict[Name, list[str]]:
-        etcd, peer = (f"http://127.0.0.1:{port}" for port in (self.etcd_port, free_port()))
-        ca, server = self.authority.pair("ca"), self.authority.pair("server")
-        accounts = self.authority.pair("accounts")
+        more = self.options
+        manager = self._of_component("kube-controller-manager")
+        scheduler = self._of_component("kube-scheduler")
         return {
-            "etcd": [
-                f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync=true", "--log-level=warn",
-                f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
-                f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster=default={peer}",
-            ],
-            "kube-apiserver": self._apiserver(etcd, ca, server, accounts),
-            "kube-controller-manager": [
-                f"--kubeconfig={self._of_component('kube-controller-manager')}",
-                f"--root-ca-file={ca.certificate}", "--use-service-account-credentials=false",
-                f"--service-account-private-key-file={accounts.key}", "--leader-elect=false",
-                "--secure-port=0", *self.options.controller_manager,
-            ],
-            "kube-scheduler": [
-                f"--kubeconfig={self._of_component('kube-scheduler')}", "--leader-elect=false",
-                "--secure-port=0", *self.options.scheduler,
-            ],
-        }  # fmt: skip
-
-    def _apiserver(self, etcd: str, ca: Pair, server: Pair, accounts: Pair) -> list[str]:
-        return [
-            f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", f"--secure-port={self.port}",
-            "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none",
-            "--allow-privileged=true", "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction", f"--cert-dir={self.folder}",
-            f"--tls-cert-file={server.certificate}", f"--tls-private-key-file={server.key}",
-            f"--client-ca-file={ca.certificate}", f"--service-account-issuer={self.url}",
-            f"--service-account-key-file={accounts.certificate}",
-            f"--service-account-signing-key-file={accounts.key}",
-            f"--audit-policy-file={self.folder / 'audit-policy.yaml'}",
-            f"--audit-log-path={self.folder / 'audit.log'}", "--audit-log-format=json",
-            *self.options.apiserver,
-        ]  # fmt: skip
+            "etcd": flags.etcd(self.folder / "etcd", self.etcd_port),
+            "kube-apiserver": flags.apiserver(
+                self.folder, self.port, self.etcd_port, self.authority, more.apiserver
+            ),
+            "kube-controller-manager": flags.controller_manager(
+                manager, self.authority, more.controller_manager
+            ),
+            "kube-scheduler": flags.scheduler(scheduler, more.scheduler),
+        }
 
     def _of_component(self, name: str) -> Path:
         """Return a component's kubeconfig; the manager's controllers share one with all rights."""
