@@ -50,8 +50,11 @@ generate: $(STAMP) ## Write what is made from the types: crds/
 	mv crds/.part crds/mixedprecision.dev_mixedprecisionjobs.yaml
 
 verify: generate ## Fail when a generated file or the lock is stale
-	git diff --exit-code -- crds
+	git diff --exit-code -- crds helm
 	cp $(LOCK) $(VENV)/lock
+	$(BIN)/python -m mpj_operator.api.crd chart > crds/.part
+	mv crds/.part helm/mixedprecision-operator/templates/crd.yaml
+	$(BIN)/python helm/readme.py
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(VENV)/lock
 	diff $(LOCK) $(VENV)/lock
 

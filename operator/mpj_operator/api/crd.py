@@ -1,6 +1,7 @@
 """The CustomResourceDefinition, made from the types.
 
-``python -m mpj_operator.api.crd`` writes it to standard output.
+``python -m mpj_operator.api.crd`` writes it to standard output; with the argument ``chart``, as a
+template of the chart.
 """
 
 import sys
@@ -109,5 +110,24 @@ def render() -> str:
     return _HEADER + body
 
 
+_METADATA: Final = """  labels:
+    {{- include "mpj.labels" . | nindent 4 }}
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+"""
+
+
+def template() -> str:
+    """Return the CustomResourceDefinition as a template of the chart.
+
+    Text, since Helm's own reading and writing of YAML would round large numbers.
+    """
+    made = render().replace("{{", '{{ "{{" }}')
+    head, name, body = made.partition(f"  name: {PLURAL}.{GROUP}\n")
+    return f"{{{{- if .Values.crds.enabled }}}}\n{head}{name}{_METADATA}{body}{{{{- end }}}}\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(render())
+    sys.stdout.write(template() if "chart" in sys.argv[1:] else render())
