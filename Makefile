@@ -14,7 +14,7 @@ LOCK := requirements.lock
 PARITY := .venv-parity
 
 .SILENT: help setup demo $(STAMP)
-.PHONY: help setup demo test lint format generate verify lock bench parity independent clean
+.PHONY: help setup demo test test-cluster lint format generate verify lock bench parity independent clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -35,6 +35,10 @@ demo: $(STAMP) ## Run the demo job on this computer
 test: $(STAMP) ## Run the tests: no GPU
 	$(BIN)/python -m pytest -m 'not gpu and not cluster'
 
+test-cluster: $(STAMP) ## Run the tests that need a Kubernetes API: built once from Go modules, needs Go
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
+	MPJ_NEED_BINARIES=1 $(BIN)/python -m pytest tests/cluster
+
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,16 +49,16 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(STAMP) ## Write what is made from the types: crds/
+generate: $(STAMP) ## Write what is made from the types: crds/, the chart's copy and table
 	$(BIN)/python -m mpj_operator.api.crd > crds/.part
 	mv crds/.part crds/mixedprecision.dev_mixedprecisionjobs.yaml
+	$(BIN)/python -m mpj_operator.api.crd chart > crds/.part
+	mv crds/.part helm/mixedprecision-operator/templates/crd.yaml
+	$(BIN)/python helm/readme.py
 
 verify: generate ## Fail when a generated file or the lock is stale
 	git diff --exit-code -- crds helm
 	cp $(LOCK) $(VENV)/lock
-	$(BIN)/python -m mpj_operator.api.crd chart > crds/.part
-	mv crds/.part helm/mixedprecision-operator/templates/crd.yaml
-	$(BIN)/python helm/readme.py
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(VENV)/lock
 	diff $(LOCK) $(VENV)/lock
 

@@ -1,5 +1,6 @@
 """The node agent that cluster tests stand on: is it to the API server what a kubelet is?"""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from controlplane import ControlPlane
 from nodeagent import Node, node
 from rest import JOB, POD, Json, path, polled
+from s3server import free_port
 
 SAFE = {
     "securityContext": {
@@ -230,3 +232,51 @@ def test_a_silent_node_loses_its_pods(plane, namespace):
         found = plane.api.until(where, lambda p: "deletionTimestamp" in p["metadata"], 40)
         assert disruption(found) == "DeletionByTaintManager"
         assert found["status"]["phase"] == "Running"  # nobody is there to say otherwise
+
+
+SERVER = """
+import asyncio, os, sys, urllib.request
+from aiohttp import web
+from kubernetes.aio import client, config
+
+async def main():
+    await config.load_kube_config()
+    async with client.ApiClient() as api:
+        found = await client.AuthenticationV1Api(api).create_self_subject_review({})
+    print(found.status.user_info.username, flush=True)
+    app = web.Application()
+    async def answer(_):
+        return web.Response(text="ok")
+    app.add_routes([web.get("/readyz", answer)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", int(os.environ["PORT"])).start()
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_deployment_gets_ready_with_the_token_of_its_account(plane, namespace):
+    port = free_port()
+    serving = {
+        "name": "server", "image": "server", "securityContext": SAFE_CONTAINER,
+        "env": [{"name": "PORT", "value": str(port)}],
+        "ports": [{"name": "http", "containerPort": port}],
+        "readinessProbe": {"httpGet": {"port": "http", "path": "/readyz"}, "periodSeconds": 1},
+    }  # fmt: skip
+    labels = {"app": "server"}
+    deployment = {
+        "metadata": {"name": "server"},
+        "spec": {"selector": {"matchLabels": labels},
+                 "template": {"metadata": {"labels": labels},
+                              "spec": {**SAFE, "containers": [serving],
+                                       "nodeSelector": {"kubernetes.io/hostname": "serving"}}}},
+    }  # fmt: skip
+    with node(plane, "serving", entrypoints={"server": (sys.executable, "-c", SERVER)}) as serves:
+        where = path(("apps/v1", "deployments"), namespace)
+        plane.api.create(where, deployment)
+        plane.api.until(f"{where}/server", lambda d: d["status"].get("readyReplicas") == 1, 30)
+        (log,) = (serves.agent.folder / "logs" / namespace).glob("*/server.log")
+        assert log.read_text().strip() == f"system:serviceaccount:{namespace}:default"
+        plane.api.delete(f"{where}/server")

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ from mpj_operator.shell.processes import Processes
 Json = dict[str, Any]
 _LEASE_SECONDS: Final = 40
 _HEARTBEAT_SECONDS: Final = 2.0
+_PATIENCE: Final = 100
+"""Tenths of a second."""
 _PODS: Final = "/api/v1/pods"
 
 
@@ -71,6 +73,8 @@ class NodeAgent:
     answers: Answers | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """What containers get besides what their image would say; nothing of the test's own."""
+    entrypoints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What images run where a pod names no command."""
     ready: threading.Event = field(default_factory=threading.Event, init=False)
     errors: list[BaseException] = field(default_factory=list, init=False)
     """Bugs of the node itself, met while it ran pods."""
@@ -98,7 +102,8 @@ class NodeAgent:
 
     @property
     def resolver(self) -> Resolver:
-        return Resolver(self._read, self._token, self.folder / "claims")
+        claims = self.folder / "claims"
+        return Resolver(self._read, self._token, claims, self.api.server, self.entrypoints)
 
     @property
     def base(self) -> dict[str, str]:
@@ -189,18 +194,24 @@ class NodeAgent:
             pod.task.cancel()
 
     async def _read(self, place: str, name: str) -> Json | None:
-        """Read a Secret or ConfigMap; a node may a moment after its pod was bound."""
-        path = f"/api/v1/namespaces/{place}/{name}"
-        for attempt in range(20):
+        """Read a Secret or ConfigMap."""
+        try:
+            return await self._soon("GET", f"/api/v1/namespaces/{place}/{name}")
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _soon(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Ask for what a node may have only a moment after its pod was bound."""
+        for _ in range(_PATIENCE):
             try:
-                return await self.api.call("GET", path)
+                return await self.api.call(method, path, body)
             except ApiError as error:
-                if error.status == 404:
-                    return None
-                if error.status not in (0, 403, 500, 503) or attempt == 19:
+                if error.status not in (0, 403, 429, 500, 503):
                     raise
             await asyncio.sleep(0.1)
-        return None
+        return await self.api.call(method, path, body)
 
     async def _token(self, pod: Json, source: Json) -> str:
         metadata = pod["metadata"]
@@ -208,7 +219,7 @@ class NodeAgent:
         bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"],
                  "uid": metadata["uid"]}  # fmt: skip
         audiences = [source["audience"]] if "audience" in source else []
-        answer = await self.api.call(
+        answer = await self._soon(
             "POST",
             f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token",
             {"spec": {"boundObjectRef": bound, "audiences": audiences,
@@ -266,12 +277,13 @@ def node(
     hardware: Hardware | None = None,
     answers: Answers | None = None,
     environment: Mapping[str, str] | None = None,
+    entrypoints: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Node]:
     """Run a node for the length of a block; its Node object is deleted afterwards."""
     kubeconfig = plane.kubeconfig_of(name, f"system:node:{name}", "system:nodes")
     agent = NodeAgent(
         kubeconfig, name, plane.folder / "nodes" / name, hardware or Hardware(),
-        answers=answers, environment=environment or {},
+        answers=answers, environment=environment or {}, entrypoints=entrypoints or {},
     )  # fmt: skip
     made = Node(agent)
     try:

@@ -13,6 +13,7 @@ from faults import Ending, Faults, containers_of
 from nodeapi import STRATEGIC, NodeApi
 from podspec import NotYet, Resolver
 from podstatus import PodRecord
+from probes import probed, watch_readiness
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 from mpj_operator.shell import pods
@@ -168,7 +169,19 @@ class NodePod:
             lambda: self._executed(executor, logs, again=again),
             self.host.processes, {**self.host.base, "HOME": str(folder)},
         )  # fmt: skip
-        await executor.run()
+        self.record.unready = set(probed(self.pod["spec"]))
+        probing = asyncio.create_task(watch_readiness(self.pod["spec"], self._probed))
+        try:
+            await executor.run()
+        finally:
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
+
+    def _probed(self, name: str, ready: bool) -> None:
+        before = set(self.record.unready)
+        (self.record.unready.discard if ready else self.record.unready.add)(name)
+        if before != self.record.unready:
+            self._saw(self.seen)
 
     def _executed(self, executor: pods.Pod, logs: Path, *, again: bool) -> None:
         """Take over what the executor saw; a silent failure's message is the end of its log."""

@@ -6,7 +6,7 @@ kind than those here is an empty folder.
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from faults import Ending
 from podstatus import ADDRESS
 
 Json = dict[str, Any]
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 Read = Callable[[str, str], Awaitable[Json | None]]
 """Reads a namespace's object by plural and name; None where there is none."""
 
@@ -36,6 +37,10 @@ class Resolver:
     """Asks for a ServiceAccount's token, for a pod and a projected volume's source."""
     claims: Path
     """Holds a folder for each claim: NAMESPACE/CLAIM."""
+    server: str
+    """URL of the API server, for pods with a ServiceAccount's token."""
+    entrypoints: Mapping[str, Sequence[str]]
+    """What images run where a pod names no command: by the image's name."""
 
     async def spec(self, pod: Json, folder: Path, endings: Mapping[str, Ending]) -> Json:
         """Return a pod's spec as the local executor runs it; its volumes lie under ``folder``.
@@ -54,10 +59,19 @@ class Resolver:
         for container in (*made.get("initContainers", ()), *made["containers"]):
             variables = [await self._variable(pod, item) for item in container.get("env", ())]
             container["env"] = [item for item in variables if item is not None]
+            if _mounts(container, ACCOUNT):
+                container["env"].append({"name": "KUBECONFIG", "value": f"{ACCOUNT}/kubeconfig"})
+            if "command" not in container:
+                container["command"] = self._entrypoint(container["image"])
             if (ending := endings.get(container["name"])) is not None:
                 container["command"] = _script(ending)
                 container.pop("args", None)
         return dict(made)
+
+    def _entrypoint(self, image: str) -> list[str]:
+        if image not in self.entrypoints:
+            raise NotYet(f"no command specified, and the node does not know {image}")
+        return list(self.entrypoints[image])
 
     async def _variable(self, pod: Json, item: Json) -> Json | None:
         source = item.get("valueFrom")
@@ -112,9 +126,30 @@ class Resolver:
                 if key in data:
                     _write(folder / relative, data[key])
         if (wanted := source.get("serviceAccountToken")) is not None:
-            _write(folder / wanted["path"], (await self.token(pod, wanted)).encode())
+            token = await self.token(pod, wanted)
+            _write(folder / wanted["path"], token.encode())
+            _write(folder / "kubeconfig", _kubeconfig(self.server, folder / "ca.crt", token))
         for item in source.get("downwardAPI", {}).get("items", ()):
             _write(folder / item["path"], _field(pod, item["fieldRef"]["fieldPath"]).encode())
+
+
+def _mounts(container: Json, path: str) -> bool:
+    return any(mount["mountPath"] == path for mount in container.get("volumeMounts", ()))
+
+
+def _kubeconfig(server: str, authority: Path, token: str) -> bytes:
+    """Return what stands for a pod's own token, whose path belongs to the computer here."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "pod", "cluster": {"server": server, "certificate-authority": str(authority)}}
+        ],
+        "users": [{"name": "pod", "user": {"token": token}}],
+        "contexts": [{"name": "pod", "context": {"cluster": "pod", "user": "pod"}}],
+        "current-context": "pod",
+    }
+    return json.dumps(config).encode()
 
 
 def _link(folder: Path, target: Path) -> None:

@@ -27,6 +27,8 @@ class PodRecord:
     pod: Mapping[str, Any]
     started: str = field(default_factory=now)
     restarts: int = 0
+    unready: set[str] = field(default_factory=set)
+    """Containers whose readiness probe fails."""
     _times: dict[tuple[str, str], str] = field(default_factory=dict)
     """When a container came to a state, or a condition to a value."""
 
@@ -40,7 +42,10 @@ class PodRecord:
             )
         ]
         initialized = all(one.exit_code == 0 for one in seen.containers[:count])
-        ready = all(one.state == "running" for one in seen.containers[count:])
+        ready = all(
+            one.state == "running" and one.name not in self.unready
+            for one in seen.containers[count:]
+        )
         why = "PodCompleted" if seen.phase == "Succeeded" else "" if ready else "ContainersNotReady"
         conditions = [
             self._condition("Initialized", initialized, "" if initialized else "NotInitialized"),
@@ -69,7 +74,7 @@ class PodRecord:
             "image": spec["image"],
             "imageID": "",
             "restartCount": self.restarts,
-            "ready": running if not initial else seen.exit_code == 0,
+            "ready": seen.exit_code == 0 if initial else running and name not in self.unready,
             "started": running,
             "lastState": {},
         }
