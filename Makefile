@@ -13,8 +13,8 @@ STAMP := $(VENV)/.set-up
 LOCK := requirements.lock
 PARITY := .venv-parity
 
-.SILENT: help setup demo $(STAMP)
-.PHONY: help setup demo test test-cluster lint format generate verify lock bench parity independent clean
+.SILENT: help setup demo demo-cluster $(STAMP)
+.PHONY: help setup demo demo-cluster test test-cluster lint format generate verify lock bench parity independent clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -31,6 +31,10 @@ $(STAMP): pyproject.toml $(LOCK)
 
 demo: $(STAMP) ## Run the demo job on this computer
 	$(BIN)/mpj run examples/demo/job.yaml
+
+demo-cluster: $(STAMP) ## Run the demo job on a Kubernetes API of this computer; needs Go
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/cluster_support/demo.py
 
 test: $(STAMP) ## Run the tests: no GPU
 	$(BIN)/python -m pytest -m 'not gpu and not cluster'
