@@ -52,10 +52,16 @@ class Demo:
         document["metadata"]["namespace"] = NAMESPACE
         spec = document["spec"]
         for name in ("model", "calibration", "validation"):
-            self._put(file.parent / spec[name]["uri"])
-            spec[name]["uri"] = f"s3://{BUCKET}/{spec[name]['uri']}"
-        if factory := spec["model"].get("factory"):
-            self._put(file.parent / f"{factory.partition(':')[0]}.py")
+            source = file.parent / spec[name]["uri"]
+            key = source.name
+            if name == "model" and (factory := spec[name].get("factory")):
+                key = "model"  # a prefix: the weights and the factory's module beside them
+                module = f"{factory.partition(':')[0]}.py"
+                self._put(source.with_name(module), f"{key}/{module}")
+                self._put(source, f"{key}/{source.name}")
+            else:
+                self._put(source, key)
+            spec[name]["uri"] = f"s3://{BUCKET}/{key}"
         spec["storage"] = {
             "uri": f"s3://{BUCKET}/artifacts",
             "endpointURL": self.s3.endpoint,
@@ -99,13 +105,13 @@ class Demo:
             raise ValueError(f"{artifact['uri']} is not what the status says")
         return str(artifact["uri"])
 
-    def _put(self, source: Path) -> None:
-        """Put a file, or a folder as a prefix, into the bucket."""
-        files = sorted(source.rglob("*")) if source.is_dir() else [source]
+    def _put(self, source: Path, key: str) -> None:
+        """Put a file under a key, or a folder under a prefix."""
         client = self.s3.client()
-        for file in files:
+        for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if file.is_file():
-                client.upload_file(str(file), BUCKET, str(file.relative_to(source.parent)))
+                inside = file.relative_to(source).as_posix()
+                client.upload_file(str(file), BUCKET, key if file == source else f"{key}/{inside}")
 
 
 @contextmanager
