@@ -39,7 +39,7 @@ def plan(seen: Observed) -> Plan:
     """Return the next actions and the status of a job."""
     world = World.of(seen)
     if _terminal(world.status) and not _asked_again(world):
-        return Plan(tuple(_clean_up(world)), world.status)
+        return Plan(tuple(_clean_up(world)), _standing(world))
     _start(world)
     _advance(world)
     _propagate(world)
@@ -68,6 +68,18 @@ def _terminal(status: JobStatus) -> bool:
 
 
 def _asked_again(world: World) -> bool:
+def _standing(world: World) -> JobStatus:
+    """Return a verdict that stands for the changed spec as well, such as one with another ttl.
+
+    Whoever waits for the job compares generations: kubectl wait the conditions', kstatus the
+    status' own.
+    """
+    generation = world.seen.job.metadata.generation
+    conditions = c.standing(world.status.conditions, generation)
+    changes = {"conditions": conditions, "observed_generation": generation}
+    return world.status.model_copy(update=changes)
+
+
     """Tell whether a Complete job's objective was changed: only that starts it anew."""
     return (
         c.holds(world.status.conditions, "Complete")
