@@ -280,3 +280,16 @@ def test_a_deployment_gets_ready_with_the_token_of_its_account(plane, namespace)
         (log,) = (serves.agent.folder / "logs" / namespace).glob("*/server.log")
         assert log.read_text().strip() == f"system:serviceaccount:{namespace}:default"
         plane.api.delete(f"{where}/server")
+
+
+def test_a_node_that_comes_back_knows_that_its_containers_are_gone(plane, namespace):
+    where = path(POD, namespace, "p")
+    with node(plane, "rebooting") as first:
+        plane.api.create(path(POD, namespace), pod(container("last", "sleep 60"),
+                                                   nodeName="rebooting"))  # fmt: skip
+        plane.api.until(where, lambda p: p["status"]["phase"] == "Running", 20)
+        first.die()
+        with node(plane, "rebooting"):
+            found = plane.api.until(where, lambda p: p["status"]["phase"] == "Failed", 20)
+    ended_as = states(found["status"])["last"]["terminated"]
+    assert (ended_as["exitCode"], ended_as["reason"]) == (137, "ContainerStatusUnknown")

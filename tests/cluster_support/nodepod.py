@@ -102,6 +102,7 @@ class NodePod:
             return
         await self._images()
         endings = self.host.faults.of(self.pod)
+        self.record.reasons = {name: ending.reason for name, ending in endings.items()}
         if self.host.answers is not None:
             await self._answer(self.host.answers, endings)
         else:

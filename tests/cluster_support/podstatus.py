@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from faults import OOM, containers_of
+from faults import containers_of
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 
@@ -27,6 +27,8 @@ class PodRecord:
     pod: Mapping[str, Any]
     started: str = field(default_factory=now)
     restarts: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why containers end that a fault ends, OOMKilled for one: their exit codes do not tell."""
     unready: set[str] = field(default_factory=set)
     """Containers whose readiness probe fails."""
     _times: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -89,7 +91,7 @@ class PodRecord:
             return {**status, "state": {"running": {"startedAt": started}}}
         ended: Json = {
             "exitCode": seen.exit_code or 0,
-            "reason": "OOMKilled" if seen.exit_code == OOM else seen.reason,
+            "reason": self.reasons.get(name, seen.reason),
             "startedAt": started,
             "finishedAt": self._times.setdefault((name, f"finished {self.restarts}"), now()),
             "containerID": identity,
