@@ -53,15 +53,16 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(STAMP) ## Write what is made from the types: crds/, the chart's copy and table
+generate: $(STAMP) ## Write what is made from the types: crds/, the chart's copy and table, recorded statuses
 	$(BIN)/python -m mpj_operator.api.crd > crds/.part
 	mv crds/.part crds/mixedprecision.dev_mixedprecisionjobs.yaml
 	$(BIN)/python -m mpj_operator.api.crd chart > crds/.part
 	mv crds/.part helm/mixedprecision-operator/templates/crd.yaml
 	$(BIN)/python helm/readme.py
+	PYTHONPATH=tests/support $(BIN)/python -m recorded deploy/gitops/argocd/resource_customizations/mixedprecision.dev/MixedPrecisionJob/testdata
 
 verify: generate ## Fail when a generated file or the lock is stale
-	git diff --exit-code -- crds helm
+	git diff --exit-code -- crds helm deploy
 	cp $(LOCK) $(VENV)/lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(VENV)/lock
 	diff $(LOCK) $(VENV)/lock
