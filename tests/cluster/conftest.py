@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from controlplane import ControlPlane, Options, control_plane
+from operating import rights
 from rest import Json
 
 CRD = Path(__file__).parents[2] / "crds" / "mixedprecision.dev_mixedprecisionjobs.yaml"
@@ -31,6 +32,20 @@ def plane(tmp_path_factory: pytest.TempPathFactory, crd: Json) -> Iterator[Contr
     with control_plane(tmp_path_factory.mktemp("plane"), Options.impatient()) as running:
         running.install(crd)
         yield running
+
+
+@pytest.fixture(scope="session")
+def account_name(plane: ControlPlane) -> tuple[str, str]:
+    """Return namespace and name of a ServiceAccount with an operator's rights, and no others."""
+    plane.namespace("operators")
+    plane.install(*rights("operators", "operator"))
+    return "operators", "operator"
+
+
+@pytest.fixture(scope="session")
+def account(plane: ControlPlane, account_name: tuple[str, str]) -> Path:
+    """Return a kubeconfig with that account's token."""
+    return plane.kubeconfig_of_account(*account_name)
 
 
 @pytest.fixture

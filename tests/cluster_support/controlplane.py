@@ -125,7 +125,8 @@ class ControlPlane:
              "spec": {"expirationSeconds": seconds}},
         )  # fmt: skip
         given = {"token": answer["status"]["token"]}
-        return self._kubeconfig(f"{namespace}.{name}", given, namespace, api_url)
+        port = (api_url or self.url).rpartition(":")[2]
+        return self._kubeconfig(f"{namespace}.{name}-{port}", given, namespace, api_url)
 
     def namespace(self, name: str, labels: Mapping[str, str] | None = None) -> str:
         """Make a namespace that is ready for pods, and return its name."""
