@@ -5,6 +5,9 @@ The only place that reads argv and the environment:
 - ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people).
 - ``MPJ_WORK``: the folder that the pod's containers share.
 - ``MPJ_TERMINATION_LOG``: where the container's last words go.
+- ``MPJ_SEALED``: the folder that a sealed container shares with those around it.
+- ``MPJ_CLAIM_<name>``: where a PersistentVolumeClaim is mounted.
+- ``MPJ_CACHE``: a folder that keeps blobs between pods.
 - Secrets' keys, in variables that the request's accesses name: see ``contract/access.py``.
 - ``MPJ_PROBE``: a folder; look whether the step's result is in the store (exit 0) or not (exit 3),
   run nothing, and keep what would be written there.
@@ -26,6 +29,7 @@ from typing import Final, Literal
 
 from pydantic import ValidationError
 
+from mpj_runner import sealed
 from mpj_runner.contract.errors import (
     EXIT_BUG,
     EXIT_MISS,
@@ -38,6 +42,7 @@ from mpj_runner.contract.messages import Request, StepError, Termination
 from mpj_runner.runner import Runner
 from mpj_runner.steps.table import STEPS
 from mpj_runner.stores.base import Store
+from mpj_runner.stores.cached import CachedStore
 from mpj_runner.stores.open import Places
 from mpj_runner.stores.overlay import OverlayStore
 
@@ -56,22 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     last_words = Path(os.environ.get("MPJ_TERMINATION_LOG", os.devnull))
     try:
         with _work(os.environ.get("MPJ_WORK")) as work:
-            request = _request(arguments)
-            places = Places(_secrets(request))
-            store: Store = places.store(request.store, request.store_access)
-            probe = os.environ.get("MPJ_PROBE")
-            if probe:
-                store = OverlayStore(store, Path(probe))
-            runner = Runner(request, store, work, places)
-            if probe or os.environ.get("MPJ_CACHED_ONLY"):
-                if not runner.probe():
-                    return EXIT_MISS
-                message = runner.last_words()
-            else:
-                message = runner.execute()
+            message = _do(_request(arguments), work)
+            if message is None:
+                return EXIT_MISS
     except UserError as error:
         message = _failure("UserError", arguments.step, error)
     except TransientError as error:
@@ -86,6 +82,29 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.request:
         sys.stdout.write(f"{text}\n")
     return _EXITS[message.error.family] if message.error else 0
+
+
+def _do(request: Request, work: Path) -> Termination | None:
+    """Do what a request says; return the last words, or None: only looked, and found nothing."""
+    shared = Path(os.environ.get("MPJ_SEALED") or work / "sealed")
+    probe = os.environ.get("MPJ_PROBE")
+    looks = bool(probe or os.environ.get("MPJ_CACHED_ONLY"))
+    if request.store is None:
+        if looks:
+            return None if sealed.has_task(shared) else Termination()
+        _forget_credentials()
+        sealed.perform(request, shared)
+        return Termination()
+    places = Places(_secrets(request), _claims(request))
+    store: Store = places.store(request.store, request.store_access)
+    if cache := os.environ.get("MPJ_CACHE"):
+        store = CachedStore(store, Path(cache))
+    if probe:
+        store = OverlayStore(store, Path(probe))
+    runner = Runner(request, store, work, places, shared)
+    if not looks:
+        return runner.execute()
+    return runner.last_words() if runner.probe() else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +135,23 @@ def _secrets(request: Request) -> dict[str, str]:
     """Take the Secrets' keys out of the environment: no step and none of its children sees them."""
     names = [key.variable for key in request.secret_keys]
     return {name: os.environ.pop(name) for name in names if name in os.environ}
+
+
+def _claims(request: Request) -> dict[str, Path]:
+    """Return where the claims that the request names are mounted."""
+    places = {claim: os.environ.get(f"MPJ_CLAIM_{claim}") for claim in request.claims}
+    return {claim: Path(place) for claim, place in places.items() if place}
+
+
+def _forget_credentials() -> None:
+    """Take what reaches stores out of the environment, before a user's code runs.
+
+    A pod's container has none. The processes of mpj run have those of whoever runs it, and an AWS
+    webhook that does not know the pod's annotation adds an identity to every container.
+    """
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "MPJ_")):
+            del os.environ[name]
 
 
 @contextlib.contextmanager
@@ -163,4 +199,8 @@ def _cut(text: str, limit: int) -> str:
 
 
 if __name__ == "__main__":
+    if sys.flags.hash_randomization and "PYTHONHASHSEED" not in os.environ:
+        # ModelOpt walks sets, and files differ with their order.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very command
     sys.exit(main())

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mpj_runner import __version__
+from mpj_runner import __version__, sealed
 from mpj_runner.backends.hardware import hardware_of
+from mpj_runner.blobs import Blobs
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import (
     SHOWN,
@@ -28,13 +29,13 @@ from mpj_runner.contract.messages import (
     Termination,
     UnitManifest,
     canonical,
+    claim_of,
     digest,
 )
 from mpj_runner.contract.step import StepResult
 from mpj_runner.pod import Pod
 from mpj_runner.steps.table import STEPS, Entry, step
-from mpj_runner.stores.base import Store, blob_key, file_digest, holds, manifest_key
-from mpj_runner.stores.folders import pack, unpack
+from mpj_runner.stores.base import Store, blob_key, holds, manifest_key
 from mpj_runner.stores.open import Places
 from mpj_runner.stores.sources import LocalSource, Source
 
@@ -53,13 +54,28 @@ class Runner:
     """One container: a request, the store, and the folder that the pod shares."""
 
     def __init__(
-        self, request: Request, store: Store, work: Path, places: Places | None = None
+        self,
+        request: Request,
+        store: Store,
+        work: Path,
+        places: Places | None = None,
+        shared: Path | None = None,
     ) -> None:
-        """Read what earlier containers of the pod left in ``work``."""
+        """Read what earlier containers of the pod left in ``work``.
+
+        Args:
+            request: what to do; it has a store.
+            store: that store.
+            work: what the pod's containers share, but for a sealed one.
+            places: opens sources.
+            shared: what a sealed container shares with those around it.
+        """
         self.request = request
         self.store = store
         self.places = places or Places()
+        self.shared = shared or work / "sealed"
         self.pod = Pod.open(work)
+        self.blobs = Blobs(store, self.pod)
         self.entry: Entry = STEPS[request.step]
         try:
             self.params = self.entry.params.model_validate(request.params)
@@ -71,10 +87,12 @@ class Runner:
 
         A measurement is always made anew: it is passed over, so that what follows can be looked at.
         """
-        inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
+        inputs = self._inputs()
         hit = self._cached(self._key(inputs))
         if hit is not None:
             self._finish(hit, inputs, cached=True)
+            if self.request.fetches is not None:
+                sealed.hand_over(sealed.cleared(self.shared), None)
         return hit is not None or (self.request.scope is not None and bool(self.pod.manifests))
 
     def execute(self, now: Callable[[], float] = time.monotonic) -> Termination:
@@ -84,10 +102,15 @@ class Runner:
             UserError: retrying cannot help.
             TransientError: it may.
         """
-        inputs = {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
+        if self.request.adopts is not None:
+            self._adopt(self.request.adopts)
+        inputs = self._inputs()
         key = self._key(inputs)
         hit = self._cached(key)
-        self._finish(hit or self._run(key, inputs, now), inputs, cached=hit is not None)
+        if self.request.fetches is not None:
+            self._hand_over(hit, key, inputs)
+        else:
+            self._finish(hit or self._run(key, inputs, now), inputs, cached=hit is not None)
         return self.last_words()
 
     def last_words(self) -> Termination:
@@ -103,39 +126,107 @@ class Runner:
         work.mkdir()
         started = now()
         result: StepResult = step(self.request.step)(self.params, paths, work)
-        manifest = StepManifest(
-            name=self.request.name,
+        seconds = round(now() - started, 3)
+        return self._keep(self._draft(key, inputs), result.files, result.outcome.to_json(), seconds)
+
+    def _hand_over(
+        self, hit: StepManifest | None, key: str, inputs: Mapping[str, Resolved]
+    ) -> None:
+        """Give a sealed container what it needs, and remember what it is to make."""
+        shared = sealed.cleared(self.shared)
+        if hit is not None:
+            self.pod.expect(None)
+            self._finish(hit, inputs, cached=True)
+            sealed.hand_over(shared, None)
+            return
+        folder = shared / "inputs"
+        paths = {name: self._brought(name, found, folder / name) for name, found in inputs.items()}
+        self.pod.expect(self._draft(key, inputs))
+        sealed.hand_over(shared, paths)
+
+    def _brought(self, name: str, found: Resolved, folder: Path) -> Path:
+        """Return an input where a container without claims and buckets can read it.
+
+        It is what the source's URI names and nothing beside it; files of this computer (mpj run)
+        are read where they lie.
+        """
+        uri = self.request.inputs[name].source
+        if uri is None or found.source is None:
+            raise UserError(f"input {name} of {self.request.fetches} must be a source")
+        folder.mkdir(parents=True)
+        path = found.source.here(folder)
+        if claim_of(uri) is None:
+            return path
+        copy = folder / path.name
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+        return copy
+
+    def _adopt(self, name: str) -> None:
+        """Put what a sealed container left into the store, under the key it was asked for."""
+        draft = self.pod.expected
+        if draft is None:
+            return
+        left = sealed.left_by(name, draft.step, self.shared)
+        manifest = self._keep(draft, left.paths(self.shared), left.outcome, left.seconds)
+        self._record(manifest.model_copy(update={"name": name}), cached=False)
+        self.pod.expect(None)
+
+    def _draft(self, key: str, inputs: Mapping[str, Resolved]) -> StepManifest:
+        """Return the manifest of a result that is yet to be made."""
+        return StepManifest(
+            name=self.request.fetches or self.request.name,
             step=self.request.step,
             key=key,
             params=self.params.to_json(),
             inputs={name: found.sha256 for name, found in inputs.items()},
-            outputs={name: self._put(path) for name, path in result.files.items()},
-            outcome=result.outcome.to_json(),
+            outputs={},
+            outcome={},
             runner_version=__version__,
             packages=self._packages(),
             hardware=self._hardware(),
-            seconds=round(now() - started, 3),
+        )
+
+    def _keep(
+        self,
+        draft: StepManifest,
+        files: Mapping[str, Path],
+        outcome: Mapping[str, Any],
+        seconds: float,
+    ) -> StepManifest:
+        """Put a result into the store; return its manifest, or that of who was faster."""
+        outputs = {name: self.blobs.put(path) for name, path in files.items()}
+        manifest = draft.model_copy(
+            update={"outputs": outputs, "outcome": dict(outcome), "seconds": seconds}
         )
         data = manifest.model_dump_json(exclude_none=True).encode()
-        where = manifest_key(self.request.step, key)
+        where = manifest_key(manifest.step, manifest.key)
         winner = self.store.put_new(where, data)
         if winner != data and (adopted := self._usable(winner)) is not None:
             return adopted
         if winner != data:  # an old manifest whose blobs are gone: this one is whole
-            self.store.put(where, self._file(data))
+            self.store.put(where, self.blobs.file(data))
         return manifest
 
     def _finish(
         self, manifest: StepManifest, inputs: Mapping[str, Resolved], *, cached: bool
     ) -> None:
-        manifest = manifest.model_copy(update={"name": self.request.name})
-        blobs = {name: blob for name, blob in manifest.outputs.items() if name in SHOWN}
-        done = StepDone(name=manifest.name, cached=cached, outcome=manifest.outcome, blobs=blobs)
-        self.pod.add(manifest, done)
+        name = self.request.fetches or self.request.name
+        self._record(manifest.model_copy(update={"name": name}), cached=cached)
         for name, key in self.request.publish.items():
             blob = manifest.outputs.get(name) or inputs[name].blob
             if blob is not None:
-                self.store.put(key, self._local(blob), blob.sha256)
+                self.store.put(key, self.blobs.local(blob), blob.sha256)
+
+    def _record(self, manifest: StepManifest, *, cached: bool) -> None:
+        blobs = {name: blob for name, blob in manifest.outputs.items() if name in SHOWN}
+        done = StepDone(name=manifest.name, cached=cached, outcome=manifest.outcome, blobs=blobs)
+        self.pod.add(manifest, done)
+
+    def _inputs(self) -> dict[str, Resolved]:
+        return {name: self._resolve(name, ref) for name, ref in self.request.inputs.items()}
 
     def _close(self) -> Blob | None:
         """Write the unit's manifest, in the pod's last container."""
@@ -143,8 +234,8 @@ class Runner:
             return None
         cached = tuple(done.name for done in self.pod.done if done.cached)
         unit = UnitManifest(steps=self.pod.manifests, cached=cached)
-        path = self._file(unit.model_dump_json(exclude_none=True).encode())
-        blob = self._put(path)
+        path = self.blobs.file(unit.model_dump_json(exclude_none=True).encode())
+        blob = self.blobs.put(path)
         self.store.put(blob_key(blob.sha256), path, blob.sha256)  # its age tells what is in use
         return blob
 
@@ -185,7 +276,7 @@ class Runner:
             return Resolved(source.sha256, source=source)
         if ref.step is not None:
             return _of(self.pod.manifest(ref.step), ref.output or name)
-        path = self._local(Blob(sha256=ref.unit or "", size_bytes=0))
+        path = self.blobs.local(Blob(sha256=ref.unit or "", size_bytes=0))
         if ref.container is None:
             return Resolved(ref.unit or "", source=LocalSource(path))
         unit = UnitManifest.model_validate_json(path.read_bytes())
@@ -196,58 +287,7 @@ class Runner:
             return found.source.here(self.pod.folder("sources"))
         if found.blob is None:
             raise UserError(f"input {name} has no bytes")
-        path = self._local(found.blob)
-        if not found.blob.folder:
-            return path
-        folder = path.with_name(f"{path.name}.d")
-        if not folder.exists():
-            temporary = path.with_name(f"{path.name}.part")
-            shutil.rmtree(temporary, ignore_errors=True)
-            unpack(path, temporary)
-            temporary.rename(folder)
-        return folder
-
-    def _local(self, blob: Blob) -> Path:
-        """Return a verified copy of a blob in the pod's folder."""
-        path = self.pod.kept(blob.sha256)
-        if path.exists():
-            return path
-        temporary = path.with_name(f"{path.name}.part")
-        if not self.store.fetch(blob_key(blob.sha256), temporary):
-            raise UserError(
-                f"{self.store.uri(blob_key(blob.sha256))} is gone from the store: "
-                "start the job again, and it is made anew"
-            )
-        if file_digest(temporary) != blob.sha256:
-            self.store.put(blob_key(blob.sha256), self._file(b""))  # too short: a miss from now on
-            raise UserError(
-                f"{self.store.uri(blob_key(blob.sha256))} was damaged (its sha256 differed from "
-                "its name) and is discarded: start the job again, and it is made anew"
-            )
-        temporary.rename(path)
-        return path
-
-    def _put(self, path: Path) -> Blob:
-        folder = path.is_dir()
-        if folder:
-            packed = self.pod.folder("packed") / path.name
-            pack(path, packed)
-            path = packed
-        sha256 = file_digest(path)
-        blob = Blob(sha256=sha256, size_bytes=path.stat().st_size, folder=folder)
-        if not holds(self.store, blob):
-            self.store.put(blob_key(sha256), path, sha256)
-        kept = self.pod.kept(sha256)
-        if not kept.exists():
-            temporary = kept.with_name(f"{kept.name}.part")
-            shutil.copyfile(path, temporary)
-            temporary.rename(kept)
-        return blob
-
-    def _file(self, data: bytes) -> Path:
-        path = self.pod.folder("packed") / "data"
-        path.write_bytes(data)
-        return path
+        return self.blobs.here(found.blob)
 
 
 def _of(manifest: StepManifest, output: str) -> Resolved:

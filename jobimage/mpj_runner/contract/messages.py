@@ -24,6 +24,11 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def claim_of(uri: str) -> str | None:
+    """Return the PersistentVolumeClaim of ``pvc://claim/path``; None where it lies on none."""
+    return uri[6:].split("/", 1)[0] if uri.startswith("pvc://") else None
+
+
 class Input(Value):
     """Where an input comes from: exactly one member is set."""
 
@@ -56,8 +61,9 @@ class Request(Value):
     """The container's name, unique in the pod."""
     params: dict[str, Any]
     inputs: dict[str, Input] = {}
-    store: Uri
-    """Root of blobs/ and manifests/."""
+    store: Uri | None = None
+    """Root of blobs/ and manifests/. None: the container is sealed. It runs what it is told by the
+    pod's ``fetches``, reaches no store, and leaves what it made for the pod's ``adopts``."""
     store_access: Access | None = None
     """How the store's bucket is reached."""
     publish: dict[str, Uri] = {}
@@ -66,6 +72,26 @@ class Request(Value):
     """Joins the cache key when set: measurements are cached for one job's uid only."""
     last: bool = True
     """The pod's last container: it writes the unit's manifest."""
+    fetches: Name | None = None
+    """Only look for the result of this sealed container, and bring what it needs where the store
+    has none. Step, parameters and inputs are the sealed container's."""
+    adopts: Name | None = None
+    """Put what this sealed container left into the store, before the own step."""
+
+    @model_validator(mode="after")
+    def _sealed_or_not(self) -> "Request":
+        if self.store is None and (self.inputs or self.publish or self.fetches or self.adopts):
+            raise ValueError("a container without a store is sealed: it has a task, and no inputs")
+        return self
+
+    @property
+    def claims(self) -> dict[str, bool]:
+        """List the claims that the container needs, and whether it writes to them."""
+        uris = [ref.source for ref in self.inputs.values() if ref.source is not None]
+        found = {claim: False for uri in uris if (claim := claim_of(uri)) is not None}
+        if self.store is not None and (claim := claim_of(self.store)) is not None:
+            found[claim] = True
+        return found
 
     @property
     def secret_keys(self) -> tuple[SecretKey, ...]:
@@ -184,5 +210,6 @@ __all__ = [
     "Termination",
     "UnitManifest",
     "canonical",
+    "claim_of",
     "digest",
 ]

@@ -19,9 +19,15 @@ _PART: Final = ".part-"
 class FileStore:
     """Keep objects as files; every write is a rename or a link, so no reader sees half a file."""
 
-    def __init__(self, root: Path) -> None:
-        """Use a folder; it is made by the first write."""
+    def __init__(self, root: Path, uri: str = "") -> None:
+        """Use a folder; it is made by the first write.
+
+        Args:
+            root: the folder.
+            uri: what people call it, where that is not file://.
+        """
         self.root = root
+        self._claim = uri.rstrip("/") if uri.startswith("pvc://") else None
 
     def read(self, key: str) -> bytes | None:
         """See ``Store.read``."""
@@ -71,7 +77,8 @@ class FileStore:
 
     def uri(self, key: str) -> str:
         """See ``Store.uri``."""
-        return self._path(key).absolute().as_uri()
+        path = self._path(key)
+        return path.absolute().as_uri() if self._claim is None else f"{self._claim}/{key}"
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See ``Listed.objects``."""
@@ -122,12 +129,13 @@ class FileStore:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
+        place = self._claim or self.root
         try:
             yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
-                    f"the store {self.root} is full ({error.strerror}): free some space or set "
+                    f"the store {place} is full ({error.strerror}): free some space or set "
                     "spec.storage.uri (mpj run: --store) to a larger one"
                 ) from error
             if isinstance(error, PermissionError | NotADirectoryError) or error.errno in (
@@ -135,7 +143,7 @@ class FileStore:
                 errno.EEXIST,
             ):
                 raise UserError(
-                    f"the store {self.root} can't be used ({error.strerror}): set "
+                    f"the store {place} can't be used ({error.strerror}): set "
                     "spec.storage.uri (mpj run: --store) to a folder that this user may write"
                 ) from error
             raise

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from mpj_runner.contract.access import CA, KEY, KEY_ID, TOKEN, Access
 from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.messages import claim_of
 from mpj_runner.stores.base import Listed
 from mpj_runner.stores.file import FileStore
 from mpj_runner.stores.sources import Source, local_source
@@ -26,32 +27,48 @@ class Places:
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     """The variables that accesses name: see ``Access.variable``."""
+    claims: Mapping[str, Path] = field(default_factory=dict)
+    """Where PersistentVolumeClaims are mounted, by name."""
 
     def store(self, uri: str, access: Access | None = None) -> Listed:
-        """Return the store of a URI: file://… or s3://bucket/prefix.
+        """Return the store of a URI: file://…, pvc://claim/path or s3://bucket/prefix.
 
         Raises:
             UserError: the scheme is not known, or what the access says can't be right.
         """
         if not uri.startswith("s3://"):
-            return FileStore(_local_path(uri, f"{STORAGE}.uri"))
+            return FileStore(self._path(uri, f"{STORAGE}.uri"), uri)
         from mpj_runner.stores.s3 import S3Store
 
         return S3Store(uri, f"{STORAGE}.uri", self._settings(access or Access(field=STORAGE)))
 
     def source(self, uri: str, field: str, access: Access | None = None) -> Source:
-        """Return a user's file or folder: file://…, s3://bucket/key or s3://bucket/prefix.
+        """Return a user's file or folder: file://…, pvc://claim/path, s3://bucket/key or …/prefix.
 
         Raises:
             UserError: nothing is there, or it can't be reached; ``field`` is named.
             TransientError: it may be reachable later.
         """
         if not uri.startswith("s3://"):
-            return local_source(_local_path(uri, field), field)
+            return local_source(self._path(uri, field), field, uri)
         from mpj_runner.stores.s3_source import s3_source
 
         own = access or Access(field=field.removesuffix(".uri"))
         return s3_source(uri, field, self._settings(own))
+
+    def _path(self, uri: str, field: str) -> Path:
+        """Return where a file:// or pvc:// URI lies in this container."""
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        if (claim := claim_of(uri)) is None:
+            raise UserError(f"{field}: {uri}: this runner reads file:// and s3:// only")
+        if claim not in self.claims:
+            raise UserError(f"{field}: {uri}: no claim {claim} is mounted here")
+        below = uri.removeprefix(f"pvc://{claim}").split("/")
+        if ".." in below:
+            raise UserError(f"{field}: {uri}: must not hold ..")
+        return self.claims[claim].joinpath(*filter(None, below))
 
     def _settings(self, access: Access) -> "Settings":
         from mpj_runner.stores.s3_client import Settings
@@ -86,10 +103,3 @@ class Places:
         with tempfile.NamedTemporaryFile("w", suffix=f"-{CA}", delete=False) as file:
             file.write(text)
         return Path(file.name)
-
-
-def _local_path(uri: str, field: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise UserError(f"{field}: {uri}: this runner reads file:// and s3:// only")
-    return Path(unquote(parts.path))

@@ -43,14 +43,15 @@ class LocalSource:
         return self.path
 
 
-def local_source(path: Path, field: str) -> LocalSource:
-    """Return a source of this computer.
+def local_source(path: Path, field: str, uri: str) -> LocalSource:
+    """Return a source of this computer, or of a mounted claim.
 
     Raises:
         UserError: nothing is there, or nothing is in it; ``field`` is named.
     """
+    where = uri if uri.startswith("pvc://") else path
     if not path.exists():
-        raise UserError(f"{field}: {path} does not exist")
+        raise UserError(f"{field}: {where} does not exist")
     if path.is_file() and path.stat().st_size == 0:
-        raise UserError(f"{field}: {path} is empty")
+        raise UserError(f"{field}: {where} is empty")
     return LocalSource(path)
