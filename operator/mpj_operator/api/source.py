@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from mpj_operator.api.rules import Rule, Ruled, when
 from mpj_operator.api.scalars import ObjectName, SourceUri
 from mpj_runner.contract.base import ShortText, Value
+from mpj_runner.contract.messages import claim_of
 
 EndpointUrl = Annotated[
     str, StringConstraints(pattern=r"^https?://[^/?#@]+(/.*)?$", max_length=1024)
@@ -45,7 +46,7 @@ class Source(S3Access):
     @property
     def claim(self) -> str | None:
         """Return the PersistentVolumeClaim that it lies on, if any."""
-        return self.uri[6:].split("/", 1)[0] if self.uri.startswith("pvc://") else None
+        return claim_of(self.uri)
 
 
 class ServerSideEncryption(Ruled):

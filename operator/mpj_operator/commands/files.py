@@ -41,6 +41,27 @@ def read_job(path: Path) -> MixedPrecisionJob:
     return _resolved(job, path.absolute().parent)
 
 
+def refuse_claims(job: MixedPrecisionJob, path: Path) -> None:
+    """Refuse a job that reads or writes a claim: only a cluster can mount it.
+
+    Raises:
+        UserError: it does; one line for each source.
+    """
+    spec = job.spec
+    named = {"model": spec.model, "calibration": spec.calibration, "validation": spec.validation}
+    named |= {f"candidates[{c.name}].onnx": c.onnx for c in spec.candidates or () if c.onnx}
+    if spec.storage is not None:
+        named["storage"] = spec.storage
+    lines = [
+        f"{path}: spec.{field}.uri: {source.uri} is on a claim of a cluster, which this computer "
+        "can't mount: name a path or s3://" + (", or give --store" if field == "storage" else "")
+        for field, source in named.items()
+        if source.claim is not None
+    ]
+    if lines:
+        raise UserError("\n".join(lines))
+
+
 def with_identity(job: MixedPrecisionJob, folder: Path) -> MixedPrecisionJob:
     """Give the job a uid: that of an unfinished run of the same spec in this folder, or a new one.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from mpj_operator import __version__
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.commands.errands import do
-from mpj_operator.commands.files import absolute_uri, locked, read_job, with_identity
+from mpj_operator.commands.files import absolute_uri, locked, read_job, refuse_claims, with_identity
 from mpj_operator.commands.results import results_view
 from mpj_operator.commands.screen import Screen, clock
 from mpj_operator.core import conditions as c
@@ -43,6 +43,7 @@ def run(path: Path, out: Path | None, store: str | None, console: Console) -> in
     folder = (out or Path("mpj-out") / job.metadata.name).absolute()
     if store is not None:
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": None})})
+    refuse_claims(job, path)
     with locked(folder):
         job = with_identity(job, folder)
         root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
