@@ -72,13 +72,13 @@ MODEL = [
     Row(
         "the model is missing",
         lambda w: (w.root / "model.onnx").unlink(),
-        "export",
+        "fetch",
         "spec.model.uri: ROOT/model.onnx does not exist",
     ),
     Row(
         "the model is empty",
         lambda w: w.cut("model.onnx", 0),
-        "export",
+        "fetch",
         "spec.model.uri: ROOT/model.onnx is empty",
     ),
     Row(

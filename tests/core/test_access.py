@@ -49,7 +49,7 @@ def test_the_request_says_how_the_store_is_reached_and_no_secret():
 
 
 def test_each_container_gets_the_secrets_of_its_own_sources_only():
-    _, (export, calibration, validation) = prepare(
+    _, (fetch, export, calibration, validation) = prepare(
         storage=STORAGE,
         model={"uri": "s3://models/m.onnx", "credentialsSecretRef": {"name": "models"}},
         calibration={**DATA, "uri": "s3://data/c", "credentialsSecretRef": {"name": "data"}},
@@ -62,10 +62,11 @@ def test_each_container_gets_the_secrets_of_its_own_sources_only():
         "MPJ_STORAGE_CA_CRT": ("ca", "ca.crt"),
     }
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    assert secrets(export) == store | {f"MPJ_MODEL_{key}": ("models", key) for key in keys}
+    assert secrets(fetch) == store | {f"MPJ_MODEL_{key}": ("models", key) for key in keys}
+    assert secrets(export) == {}
     assert secrets(calibration) == store | {f"MPJ_CALIBRATION_{key}": ("data", key) for key in keys}
     assert secrets(validation) == store
-    token = next(e for e in export["env"] if e["name"] == "MPJ_STORAGE_AWS_SESSION_TOKEN")
+    token = next(e for e in fetch["env"] if e["name"] == "MPJ_STORAGE_AWS_SESSION_TOKEN")
     assert token["valueFrom"]["secretKeyRef"]["optional"] is True
 
 

@@ -93,6 +93,7 @@ def last_words(job_value: Mapping[str, Any], figures: Figures) -> str:
             blobs={name: _blob(f"{engine}/{name}") for name in _outputs(request) & SHOWN},
         )
         for request in requests
+        if request.fetches is None
     )
     manifest = _blob(json.dumps([unit, [r.to_json() for r in requests]], sort_keys=True))
     return Termination(steps=done, manifest=manifest).encode()

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mpj_operator.api.job import MixedPrecisionJob
-from mpj_operator.commands.files import absolute_uri, read_job, with_identity
+from mpj_operator.commands.files import absolute_uri, read_job, refuse_claims, with_identity
 from mpj_operator.commands.run import local_settings
 from mpj_operator.core.actions import Create
+from mpj_operator.core.containers import FETCH
 from mpj_operator.core.observed import ChildSeen, ContainerSeen, Observed, Settings
 from mpj_operator.core.plan import plan as decide
 from mpj_operator.core.units import graph
@@ -42,6 +43,7 @@ def plan(path: Path, out: Path | None, store: str | None, console: Console) -> i
     if store is not None:
         update["storage"] = None
     job = job.model_copy(update={"spec": job.spec.model_copy(update=update)})
+    refuse_claims(job, path)
     root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
     settings = replace(local_settings(root), max_active=None)
     with tempfile.TemporaryDirectory(prefix="mpj-plan-") as temporary:
@@ -118,7 +120,8 @@ def _table(job: MixedPrecisionJob, children: Mapping[str, ChildSeen]) -> Table:
             waits = missing[0] if len(missing) == 1 else f"{len(missing)} units"
             steps = Text(f"waits for {waits}" if missing else "waits", style="dim")
         else:
-            steps = Text(", ").join(_step(step) for step in child.pods[-1].containers)
+            containers = [c for c in child.pods[-1].containers if c.name != FETCH]
+            steps = Text(", ").join(_step(container) for container in containers)
         table.add_row(unit.name, "gpu" if unit.gpu else "cpu", steps)
     if job.spec.search is not None and not (search and search.done):
         left = job.spec.search.max_trials - len(trials)

@@ -32,6 +32,8 @@ class PodSeen:
     scheduled: datetime | None = None
     disrupted: bool = False
     """Has the condition DisruptionTarget."""
+    image_id: str = ""
+    """What its first container ran, as the node names it: by digest where it knows one."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
 

@@ -4,8 +4,8 @@ Inputs of other units are named by their manifest's digest, so a request says al
 depends on, and never where a pod ran.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 from mpj_operator.api.candidates import Candidate
@@ -13,8 +13,8 @@ from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.source import Source
 from mpj_operator.core import params
 from mpj_operator.core import units as u
-from mpj_operator.core.access import source_input, store_access
-from mpj_runner.contract.base import Value
+from mpj_operator.core.access import source_input
+from mpj_operator.core.containers import Container, requests, sealed
 from mpj_runner.contract.messages import Input, Request
 from mpj_runner.contract.quantization import AutoCast
 from mpj_runner.contract.report import ReportParams
@@ -25,25 +25,9 @@ from mpj_runner.contract.steps import (
     RealizeParams,
     SnapshotParams,
     SolveParams,
-    StepName,
 )
 
 CALIBRATION, VALIDATION = "snapshot-calibration", "snapshot-validation"
-
-
-@dataclass(frozen=True)
-class Container:
-    """One container, before it knows where the store is."""
-
-    step: StepName
-    params: Value
-    inputs: Mapping[str, Input]
-    name: str = ""
-    """Default: the step's name."""
-    publish: Mapping[str, str] = field(default_factory=dict)
-    """Output or input to the stable key that people get it under."""
-    measures: bool = False
-    """Cached for this job's uid only."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +85,15 @@ class Requests:
     def _prepare(self) -> list[Container]:
         spec = self.job.spec
         export = params.export(spec, spec.model.resolved_format, "spec.model.uri")
+        model = {"model": source_input(spec, spec.model, "spec.model")}
+        calibration = params.calibration_snapshot(spec)
+        validation = params.validation_snapshot(spec)
         return [
-            Container("export", export, {"model": source_input(spec, spec.model, "spec.model")}),
-            self._snapshot(CALIBRATION, spec.calibration, params.calibration_snapshot(spec)),
-            self._snapshot(VALIDATION, spec.validation, params.validation_snapshot(spec)),
+            *sealed(
+                Container("export", export, model),
+                self._snapshot(CALIBRATION, spec.calibration, calibration),
+            ),
+            self._snapshot(VALIDATION, spec.validation, validation),
         ]
 
     def _snapshot(self, name: str, source: Source, snapshot: SnapshotParams) -> Container:
@@ -269,24 +258,8 @@ class Requests:
     def _from(self, unit: str, container: str, output: str) -> Input:
         return Input(unit=self.manifests[unit], container=container, output=output)
 
-    def _close(self, containers: Iterable[Container]) -> tuple[Request, ...]:
-        made = list(containers)
-        meta = self.job.metadata
-        people = f"jobs/{meta.namespace}/{meta.name}/{meta.uid}"
-        return tuple(
-            Request(
-                step=c.step,
-                name=c.name or c.step,
-                params=c.params.to_json(),
-                inputs=dict(c.inputs),
-                store=self.store,
-                store_access=store_access(self.job.spec),
-                publish={output: f"{people}/{file}" for output, file in c.publish.items()},
-                scope=meta.uid if c.measures else None,
-                last=c is made[-1],
-            )
-            for c in made
-        )
+    def _close(self, containers: Sequence[Container]) -> tuple[Request, ...]:
+        return requests(self.job, self.store, containers)
 
 
 def scoring_container(step: str, pair: u.Scoring) -> str:

@@ -70,13 +70,13 @@ class Pod:
         mounts = {
             mount["mountPath"]: self._volume(mount["name"])
             for mount in container.get("volumeMounts", ())
-            if mount["mountPath"] != TMP
         }
+        temporary = mounts.pop(TMP, None) or self._volume("tmp")
         environment = {
             **self.environment,
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
-            "TMPDIR": str(self._volume("tmp")),
+            "TMPDIR": str(temporary),
             **_variables(container, mounts),
             "MPJ_TERMINATION_LOG": str(last_words),
         }

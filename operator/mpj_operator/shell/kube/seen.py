@@ -64,8 +64,15 @@ def pod_seen(pod: Json) -> PodSeen:
         if scheduled.get("status") == "True"
         else None,
         disrupted=_true(status, "DisruptionTarget") is not None,
+        image_id=_image_id(status),
         unschedulable=scheduled.get("message", "no node fits") if waits else "",
     )
+
+
+def _image_id(status: Json) -> str:
+    reported = (status.get(group, ()) for group in ("initContainerStatuses", "containerStatuses"))
+    found = (s.get("imageID", "") for statuses in reported for s in statuses)
+    return next(filter(None, found), "")
 
 
 def _containers(spec: Json, status: Json) -> Iterable[ContainerSeen]:

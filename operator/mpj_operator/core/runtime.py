@@ -1,0 +1,39 @@
+"""What judges a job: one image, by digest as soon as one is known."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from mpj_operator.api.status import Runtime
+from mpj_operator.core.observed import ChildSeen, Observed
+
+_DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{64})$")
+
+
+def runtime_of(seen: Observed) -> Runtime:
+    """Return what judges a job: fixed at the first look, by digest once a pod has run."""
+    settings = seen.settings
+    image = seen.job.spec.pod_overrides.image or settings.image
+    runtime = seen.job.status.runtime
+    if runtime is None:
+        runtime = Runtime(image=image, runner_version=settings.runner_version)
+    pinned = pinned_image(runtime.image or image, seen.children)
+    return runtime.model_copy(update={"image": pinned})
+
+
+def pinned_image(image: str, children: Iterable[ChildSeen]) -> str:
+    """Return an image with the digest that its first pod ran.
+
+    A tag may be moved while a job runs; one job is never judged by two runners. A node that got the
+    image by other means than a registry knows no digest of it: then the tag is all there is.
+
+    Args:
+        image: as the job's first unit was created with.
+        children: the job's units.
+    """
+    if "@" in image:
+        return image
+    pods = (pod for child in children if child.owned for pod in child.pods)
+    found = (match[1] for pod in pods if (match := _DIGEST.search(pod.image_id)))
+    digest = next(found, None)
+    return image if digest is None else f"{image}@{digest}"
