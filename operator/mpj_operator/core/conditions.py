@@ -63,11 +63,6 @@ def standing(conditions: tuple[Condition, ...], generation: int | None) -> tuple
     return tuple(c.model_copy(update={"observed_generation": generation}) for c in conditions)
 
 
-def standing(conditions: tuple[Condition, ...], generation: int | None) -> tuple[Condition, ...]:
-    """Say that all conditions hold for this generation of the spec too."""
-    return tuple(c.model_copy(update={"observed_generation": generation}) for c in conditions)
-
-
 def running(conditions: tuple[Condition, ...], message: str, stamp: Stamp) -> tuple[Condition, ...]:
     """Say that the job is on its way: kstatus' InProgress."""
     conditions = without(conditions, "Complete", "Failed")

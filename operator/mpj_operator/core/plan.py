@@ -16,6 +16,7 @@ from mpj_operator.core.ending import end, final_request, report_request
 from mpj_operator.core.jobs import job_value
 from mpj_operator.core.observed import Observed
 from mpj_operator.core.records import advance, ended, is_active, is_over, released
+from mpj_operator.core.runtime import runtime_of
 from mpj_operator.core.verdicts import absorb, propose, rejudge
 from mpj_operator.core.world import World
 from mpj_runner.contract.messages import Request
@@ -67,7 +68,6 @@ def _terminal(status: JobStatus) -> bool:
     return c.holds(status.conditions, "Complete") or c.holds(status.conditions, "Failed")
 
 
-def _asked_again(world: World) -> bool:
 def _standing(world: World) -> JobStatus:
     """Return a verdict that stands for the changed spec as well, such as one with another ttl.
 
@@ -80,6 +80,7 @@ def _standing(world: World) -> JobStatus:
     return world.status.model_copy(update=changes)
 
 
+def _asked_again(world: World) -> bool:
     """Tell whether a Complete job's objective was changed: only that starts it anew."""
     return (
         c.holds(world.status.conditions, "Complete")
@@ -89,7 +90,7 @@ def _standing(world: World) -> JobStatus:
 
 def _start(world: World) -> None:
     """Pin the runtime at the first look; judge again when the objective has changed."""
-    status, settings = world.status, world.seen.settings
+    status = world.status
     objective, measured = world.objective_digests()
     if status.objective_sha256 not in (None, objective):
         if status.measured_sha256 != measured:
@@ -101,11 +102,9 @@ def _start(world: World) -> None:
         for name in (u.FINAL, u.REPORT):
             _forget(world, name)
         status = status.model_copy(update={"best": None, "report": None, "completion_time": None})
-    image = world.seen.job.spec.pod_overrides.image or settings.image
-    runtime = status.runtime or Runtime(image=image, runner_version=settings.runner_version)
     world.status = status.model_copy(
         update={
-            "runtime": runtime,
+            "runtime": runtime_of(world.seen),
             "start_time": status.start_time or world.seen.now,
             "objective_sha256": objective,
             "measured_sha256": measured,
@@ -169,7 +168,8 @@ def _propagate(world: World) -> None:
 def _create(world: World) -> None:
     """Create the children that can run now, as many as parallelism allows."""
     spec, settings = world.seen.job.spec, world.seen.settings
-    image = (world.status.runtime or Runtime()).image or settings.image
+    runtime = world.status.runtime or Runtime()
+    image, hardware = runtime.image or settings.image, runtime.gpu_product
     active = [world.graph[n] for n, r in world.records.items() if n in world.graph and is_active(r)]
     total, judging = len(active), sum(unit.kind not in _LIGHT for unit in active)
     for name, unit in world.graph.items():
@@ -183,7 +183,7 @@ def _create(world: World) -> None:
             break
         if unit.kind not in _LIGHT and judging >= spec.parallelism:
             continue
-        value = job_value(world.seen.job, unit, record.attempt, requests, image)
+        value = job_value(world.seen.job, unit, record.attempt, requests, image, hardware)
         action = Create(value)
         world.actions.append(action)
         world.records[name] = record.model_copy(
