@@ -42,7 +42,7 @@ class CachedStore:
     def put(self, key: str, path: Path, sha256: str | None = None) -> str:
         """See ``Store.put``."""
         uri = self.store.put(key, path, sha256)
-        if sha256 is not None and key == blob_key(sha256):
+        if sha256 is not None and key == blob_key(sha256) and not self._has(key, path):
             self._keep(key, path)
         return uri
 
@@ -65,9 +65,14 @@ class CachedStore:
             log.warning("the cache can't be read: %s", error)
             return False
 
+    def _has(self, key: str, path: Path) -> bool:
+        try:
+            return self.near.size(key) == path.stat().st_size
+        except (UserError, OSError):
+            return False
+
     def _keep(self, key: str, path: Path) -> None:
         try:
-            if self.near.size(key) != path.stat().st_size:
-                self.near.put(key, path)
+            self.near.put(key, path)
         except (UserError, OSError) as error:
             log.warning("the cache can't be written: %s", error)
