@@ -6,7 +6,6 @@ observation it returns the same; called after its own actions it goes on from th
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from mpj_operator.api.status import JobStatus, Runtime, UnitCounts, UnitStatus
 from mpj_operator.core import conditions as c
@@ -216,21 +215,7 @@ def _release_all(world: World, reason: str) -> None:
 
 def _too_late(world: World) -> bool:
     seconds = world.seen.job.spec.active_deadline_seconds
-    return seconds is not None and active_seconds(world) >= seconds
-
-
-def active_seconds(world: World) -> float:
-    """Return for how long a pod of the job has been scheduled: the union of its units' times."""
-    spans = sorted(
-        (record.start_time, record.completion_time or world.seen.now)
-        for record in world.records.values()
-        if record.start_time is not None
-    )
-    total, until = timedelta(), datetime.min.replace(tzinfo=world.seen.now.tzinfo)
-    for start, stop in spans:
-        total += max(timedelta(), stop - max(start, until))
-        until = max(until, stop)
-    return total.total_seconds()
+    return seconds is not None and world.active_seconds() >= seconds
 
 
 def _give_up(world: World) -> None:
@@ -287,7 +272,7 @@ def _look_again(world: World) -> float | None:
     seconds = world.seen.job.spec.active_deadline_seconds
     if seconds is None or _terminal(world.status):
         return None
-    left = seconds - active_seconds(world)
+    left = seconds - world.active_seconds()
     return max(1.0, left) if left > 0 else None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import JobStatus, SearchStatus, UnitStatus
@@ -108,3 +109,16 @@ class World:
         spec = self.seen.job.spec
         measured = {"metric": spec.objective.metric, "baseline": spec.baseline_precision}
         return digest(canonical(spec.objective.to_json())), digest(canonical(measured))
+
+    def active_seconds(self) -> float:
+        """Return for how long a pod of the job was scheduled: the union of its units' times."""
+        spans = sorted(
+            (record.start_time, record.completion_time or self.seen.now)
+            for record in self.records.values()
+            if record.start_time is not None
+        )
+        total, until = timedelta(), datetime.min.replace(tzinfo=self.seen.now.tzinfo)
+        for start, stop in spans:
+            total += max(timedelta(), stop - max(start, until))
+            until = max(until, stop)
+        return total.total_seconds()
