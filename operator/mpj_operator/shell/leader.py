@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from kubernetes.aio import client
+from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from mpj_operator.shell.kube.api import Api, ApiError
@@ -38,7 +41,7 @@ async def lead(api: Api, lease: Lease, work: Callable[[], Awaitable[None]]) -> N
     Raises:
         LostLeaseError: it could not be renewed in time.
     """
-    lock = LeaseLock(lease.name, lease.namespace, lease.identity, api.client)
+    lock = _Lock(lease.name, lease.namespace, lease.identity, api.client)
     started = asyncio.Event()
     begun: list[asyncio.Task[None]] = []
 
@@ -69,6 +72,27 @@ async def lead(api: Api, lease: Lease, work: Callable[[], Awaitable[None]]) -> N
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+class _Lock(LeaseLock):  # type: ignore[misc] # the client is not typed
+    """The client's lock with a ``create`` that works.
+
+    That of kubernetes 37.0 passes ``pretty=True`` to a call that takes a string, and raises.
+    """
+
+    async def create(
+        self, name: str, namespace: str, election_record: LeaderElectionRecord
+    ) -> bool:
+        """Create the Lease; tell whether it was us who did."""
+        lease = client.V1Lease(
+            metadata=client.V1ObjectMeta(name=name), spec=self.update_lease(election_record)
+        )
+        try:
+            await self.api_instance.create_namespaced_lease(namespace, lease)
+        except ApiException as error:
+            log.info("the lease %s was not created: %s", name, error.reason)
+            return False
+        return True
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
