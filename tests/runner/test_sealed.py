@@ -24,7 +24,7 @@ from mpj_runner.stores.file import FileStore
 from mpj_runner.stores.open import Places
 
 EXPORT = {"step": "export", "params": {"format": "torch"}}
-SECRET = "what only this container may read"
+TREASURE = "what only this container may read"
 
 
 def export(params: ExportParams, inputs: Mapping[str, Path], work: Path) -> StepResult:
@@ -138,12 +138,12 @@ def test_containers_run_again_after_a_reboot_of_the_node(world: World):
     world.fetch()
     world.perform()
     target = world.root / "precious"
-    target.write_text(SECRET)
+    target.write_text(TREASURE)
     (world.shared / "task.json").unlink()
     (world.shared / "task.json").symlink_to(target)
     (world.shared / "away").symlink_to(world.root, target_is_directory=True)
     world.fetch()
-    assert target.read_text() == SECRET
+    assert target.read_text() == TREASURE
     world.perform()
     assert [s.name for s in world.follow().steps] == ["export", "next"]
     assert [s.name for s in world.follow().steps] == ["export", "next"]
@@ -211,7 +211,7 @@ FILES = {"model": MODEL, "metadata": "steps/export/metadata.json"}
     ],
 )  # fmt: skip
 def test_nothing_but_what_the_step_leaves_is_taken(world: World, act, words: str):
-    (world.root / "secret").write_text(SECRET)
+    (world.root / "secret").write_text(TREASURE)
     world.fetch()
     world.perform()
     act(world)
@@ -219,7 +219,7 @@ def test_nothing_but_what_the_step_leaves_is_taken(world: World, act, words: str
         world.follow()
     assert words in str(told.value)
     stored = [path for path in world.store.root.rglob("*") if path.is_file()]
-    assert not any(SECRET in path.read_text(errors="replace") for path in stored)
+    assert not any(TREASURE in path.read_text(errors="replace") for path in stored)
     assert world.manifests("export") == []
 
 
@@ -247,7 +247,7 @@ def test_a_model_on_a_claim_is_brought_without_what_lies_beside_it(world: World,
     claim = world.root / "claim"
     (claim / "a/b").mkdir(parents=True)
     (claim / "a/b/model.pt").write_text("weights")
-    (claim / "a/beside").write_text(SECRET)
+    (claim / "a/beside").write_text(TREASURE)
     uri = "pvc://models/a/b" if folder else "pvc://models/a/b/model.pt"
     world.fetch(uri, Places(claims={"models": claim}))
     found = [p.read_text() for p in (world.shared / "inputs").rglob("*") if p.is_file()]

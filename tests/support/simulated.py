@@ -60,6 +60,7 @@ class Figures:
     detections: Mapping[str, int] = field(default_factory=dict)
     layers: int = 40
     unreliable: str | None = None
+    hardware: str = "CPU"
     same_engine: bool = False
     """All candidates' engines are the same bytes."""
 
@@ -145,7 +146,7 @@ def _outcome(unit: str, request: Request, kept: int | None, figures: Figures) ->
             return s.BenchmarkOutcome(
                 engines=tuple(_timing(name, figures) for name in request.params["engines"]),
                 unreliable=figures.unreliable,
-                hardware="CPU",
+                hardware=figures.hardware,
             )
         case "report":
             return s.ReportOutcome(candidates=1)

@@ -41,7 +41,9 @@ def affinity(given: Affinity | None, hardware: str | None) -> dict[str, Any] | N
         given: podOverrides.affinity.
         hardware: what the reference ran on; None: not known yet, or it does not matter.
     """
-    wanted: dict[str, Any] = {} if given is None else given.to_json()
+    wanted: dict[str, Any] = {}
+    if given is not None:
+        wanted = given.model_dump(mode="json", exclude_defaults=True)
     label = None if hardware is None else product_label(hardware)
     if label is not None:
         match = {"key": PRODUCT_LABEL, "operator": "In", "values": [label]}
