@@ -51,7 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="ONNX file; default: the demo's detector")
     parser.add_argument("--images", type=Path, default=DEMO / "data" / "calibration")
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from controlplane import ControlPlane, Options, control_plane
-from operating import rights
-from rest import Json
+from operating import MPJ, manifest, rights
+from rest import Json, path
 
 CRD = Path(__file__).parents[2] / "crds" / "mixedprecision.dev_mixedprecisionjobs.yaml"
 
@@ -31,6 +31,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory, crd: Json) -> Iterator[Contr
     """Run a control plane that knows the resource; it has no node."""
     with control_plane(tmp_path_factory.mktemp("plane"), Options.impatient()) as running:
         running.install(crd)
+        await_garbage_collector(running)
         yield running
 
 
@@ -46,6 +47,18 @@ def account_name(plane: ControlPlane) -> tuple[str, str]:
 def account(plane: ControlPlane, account_name: tuple[str, str]) -> Path:
     """Return a kubeconfig with that account's token."""
     return plane.kubeconfig_of_account(*account_name)
+
+
+def await_garbage_collector(plane: ControlPlane) -> None:
+    """Return when the garbage collector knows the new kind: it looks twice a minute."""
+    owner = plane.api.create(path(MPJ, "default"), manifest("known", "default"))
+    reference = {"apiVersion": MPJ[0], "kind": "MixedPrecisionJob", "name": "known",
+                 "uid": owner["metadata"]["uid"]}  # fmt: skip
+    child = path(("v1", "configmaps"), "default")
+    metadata = {"name": "known", "ownerReferences": [reference]}
+    plane.api.create(child, {"metadata": metadata})
+    plane.api.delete(path(MPJ, "default", "known"))
+    plane.api.until(f"{child}/known", lambda found: found is None, 90)
 
 
 @pytest.fixture

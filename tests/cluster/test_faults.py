@@ -60,7 +60,7 @@ class Judged(World):
     def assert_no_pod_too_many(self) -> None:
         pods = self.pods_per_unit()
         surplus = sum(count - 1 for count in pods.values())
-        assert surplus <= self.extra, sorted(self.pod_names())
+        assert surplus <= self.extra, "\n".join(sorted(self.pod_names()))
 
 
 @pytest.fixture

@@ -64,6 +64,13 @@ class KubernetesCluster:
 
     async def observe(self, key: Key) -> Observed | None:
         """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
+        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
+        jobs, pods = await asyncio.gather(
+            self._api.list(child_path(key.namespace), selector=selector),
+            self._api.list(pods_path(key.namespace), selector=selector),
+        )
+        # The job is read last: a child that is missing was missing while its owner was there, so
+        # it was not the garbage collector that took it, and making it again is right.
         raw = await self._api.get(job_path(key.namespace, key.name))
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             return None
@@ -71,11 +78,6 @@ class KubernetesCluster:
         if job is None:
             await self._reject(key, raw, "\n".join(map(str, problems)))
             return None
-        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
-        jobs, pods = await asyncio.gather(
-            self._api.list(child_path(key.namespace), selector=selector),
-            self._api.list(pods_path(key.namespace), selector=selector),
-        )
         children = children_seen(jobs, pods, job.metadata.uid or "")
         return Observed(job, children, self._now().replace(microsecond=0), self._settings)
 
