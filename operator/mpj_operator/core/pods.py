@@ -82,6 +82,12 @@ def template(
     return {"metadata": metadata, "spec": {k: v for k, v in spec.items() if v != []}}
 
 
+def is_sealed(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container of ours runs a user's code, and is to have no credentials."""
+    paths = {mount["mountPath"] for mount in container.get("volumeMounts", ())}
+    return SEALED in paths and WORK not in paths
+
+
 def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str) -> dict[str, Any]:
     resources = job.spec.resources_for(accelerator=unit.gpu).to_json()
     mounts = list(_mounts(job, request))

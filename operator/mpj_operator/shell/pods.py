@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
+from mpj_operator.core.pods import is_sealed
 from mpj_operator.shell.forkclient import Command
 from mpj_operator.shell.processes import Processes
 from mpj_runner.contract.messages import MESSAGE_LIMIT
@@ -73,7 +74,7 @@ class Pod:
         }
         temporary = mounts.pop(TMP, None) or self._volume("tmp")
         environment = {
-            **self.environment,
+            **_without_credentials(self.environment, container),
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(temporary),
@@ -104,6 +105,15 @@ class Pod:
         containers = list(self.seen.containers)
         containers[index] = replace(containers[index], **changes)
         self._update(containers=tuple(containers))
+
+
+def _without_credentials(
+    environment: Mapping[str, str], container: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """Keep from a container that runs a user's code what a cluster would not give it either."""
+    if not is_sealed(container):
+        return environment
+    return {k: v for k, v in environment.items() if not k.startswith(("AWS_", "MPJ_"))}
 
 
 def _variables(container: Mapping[str, Any], mounts: Mapping[str, Path]) -> dict[str, str]:
