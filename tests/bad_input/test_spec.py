@@ -190,3 +190,25 @@ def test_what_the_rows_break_is_right_before(tmp_path: Path):
     ran = world.mpj("validate", str(world.write()))
     assert (ran.code, ran.output) == (0, f"{world.job}: tiny is valid\n")
     assert yaml.safe_load(world.job.read_text())["spec"] == world.spec
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_claims_are_for_clusters(tmp_path: Path, command: str):
+    world = World.make(tmp_path)
+    world.change(
+        model={"uri": "pvc://models/a.onnx"},
+        candidates=[{"name": "mine", "onnx": {"uri": "pvc://models/b.onnx"}}],
+        storage={"uri": "pvc://artifacts/x"},
+    )
+    ran = world.mpj(command, str(world.write()), "--out", str(world.out))
+    assert ran.code == 2
+    words = "is on a claim of a cluster, which this computer can't mount: name a path or s3://"
+    assert ran.output.splitlines() == [
+        f"error: {world.job}: spec.model.uri: pvc://models/a.onnx {words}",
+        f"error: {world.job}: spec.candidates[mine].onnx.uri: pvc://models/b.onnx {words}",
+        f"error: {world.job}: spec.storage.uri: pvc://artifacts/x {words}, or give --store",
+    ]
+    assert not world.out.exists()
+    ran = world.mpj(command, str(world.job), "--store", str(tmp_path / "store"))
+    assert "artifacts" not in ran.output
+    assert world.mpj("validate", str(world.job)).code == 0

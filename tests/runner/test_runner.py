@@ -1,6 +1,9 @@
 """One container: cache, inputs, outputs, last words."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -250,6 +253,23 @@ def test_a_step_runs_alone_from_a_request_file(step, store, source, tmp_path, ca
     path.write_text(request(store, inputs=from_source(source)).model_dump_json(exclude_none=True))
     assert entry.main(["calibrate", "--request", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["steps"][0]["outcome"] == {"images": 1, "tensors": 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "seed"), [({}, "0"), ({"PYTHONHASHSEED": "5"}, "5")], ids=["none", "one"]
+)
+def test_a_person_gets_the_order_of_sets_that_pods_have(tmp_path, given, seed):
+    (tmp_path / "sitecustomize.py").write_text(  # every interpreter runs it when it starts
+        "import os, pathlib\n"
+        f"with pathlib.Path({str(tmp_path / 'seen')!r}).open('a') as file:\n"
+        "    file.write(os.environ.get('PYTHONHASHSEED', 'random') + '\\n')\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"}
+    environment |= {**given, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "mpj_runner", "export", "--request", str(tmp_path / "none")]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "No such file" in ran.stdout) == (64, True), ran.stderr
+    assert (tmp_path / "seen").read_text().split()[-1] == seed
 
 
 @pytest.mark.parametrize(

@@ -122,3 +122,17 @@ def test_containers_without_a_status_wait():
 )
 def test_fields_of_a_pod(status, field, value):
     assert getattr(pod_seen(pod(status=status)), field) == value
+
+
+@pytest.mark.parametrize(
+    ("status", "image_id"),
+    [
+        ({}, ""),
+        ({"initContainerStatuses": [{"name": "export", "imageID": ""}]}, ""),
+        ({"initContainerStatuses": [{"name": "export", "imageID": "r/i@sha256:1"}],
+          "containerStatuses": [{"name": "snapshot", "imageID": ""}]}, "r/i@sha256:1"),
+        ({"containerStatuses": [{"name": "snapshot", "imageID": "r/i@sha256:2"}]}, "r/i@sha256:2"),
+    ],
+)  # fmt: skip
+def test_a_pod_tells_which_image_it_runs(status, image_id):
+    assert pod_seen(pod(status=status)).image_id == image_id
