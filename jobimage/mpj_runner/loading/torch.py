@@ -139,7 +139,8 @@ def _build(factory: str | None, folder: Path) -> nn.Module:
         except ModuleNotFoundError as error:
             raise UserError(
                 f'spec.model.factory names the module "{name}": {error}; put it beside the model'
-                " file, or install it in the runner's image (spec.podOverrides.image)"
+                " file (in a bucket or claim: let spec.model.uri name the folder of both), or"
+                " install it in the runner's image (spec.podOverrides.image)"
             ) from error
         except FOREIGN as error:
             raise UserError(
