@@ -22,13 +22,14 @@ RUN python3 -m venv uv \
 
 FROM packages AS operator-packages
 RUN uv/bin/uv pip install --python /opt/mpj/bin/python -c requirements.lock -r pyproject.toml \
-    --extra operator
+    --extra operator && rm -f /opt/mpj/.lock
 
 FROM packages AS job-packages
 # torch brings the CUDA libraries. TENSORRT_RTX=1 adds the backend for GeForce and RTX GPUs.
 ARG TENSORRT_RTX=""
 RUN uv/bin/uv pip install --python /opt/mpj/bin/python -c requirements.lock -r pyproject.toml \
-    --extra runner --extra openvino ${TENSORRT_RTX:+--extra tensorrt-rtx}
+    --extra runner --extra openvino ${TENSORRT_RTX:+--extra tensorrt-rtx} \
+ && rm -f /opt/mpj/.lock
 
 FROM ${BASE} AS common
 ARG VERSION=0.1.0
@@ -37,11 +38,12 @@ LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # PYTHONSAFEPATH: a folder named operator must never stand for the standard library's module.
+# USER: kopf and torch ask for the user's name, and a cluster's user has no line in /etc/passwd.
 ENV PATH=/opt/mpj/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \
-    HOME=/tmp
+    HOME=/tmp USER=nonroot
 WORKDIR /app
 COPY LICENSE ./
 
