@@ -14,7 +14,7 @@ LOCK := requirements.lock
 PARITY := .venv-parity
 
 .SILENT: help setup demo demo-cluster $(STAMP)
-.PHONY: help setup demo demo-cluster test test-cluster lint format generate verify lock bench parity independent clean
+.PHONY: help setup demo demo-cluster test test-cluster lint format generate verify lock bench bench-operator parity independent clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -75,6 +75,10 @@ bench: $(STAMP) ## Print figures: quantization, evaluation, planning, the demo j
 	$(BIN)/python tests/bench/eval_pipeline.py
 	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/demo.py
+
+bench-operator: $(STAMP) ## Print what the operator costs a cluster: JOBS=2000 for many; needs Go
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/bench/reconciling.py --jobs $(or $(JOBS),200)
 
 parity: $(STAMP) ## Hold our pre- and postprocessing against Ultralytics' (AGPL; a venv of its own)
 	[ -x $(PARITY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python $(PARITY)

@@ -43,11 +43,25 @@ def kopf_settings() -> kopf.OperatorSettings:
     chosen.scanning.disabled = True
     chosen.networking.error_backoffs = _Endless()
     chosen.watching.chunk_size = 500
+    chosen.persistence.diffbase_storage = _NoDifferences()
     for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
         chosen.watching.label_selectors[resource] = names.LABEL_JOB
     chosen.queueing.idle_timeout = 1.0
     chosen.queueing.exit_timeout = 0.5  # handlers only put keys on a queue
     return chosen
+
+
+class _NoDifferences(kopf.DiffBaseStorage):
+    """Spares kopf a deep copy of every object seen: no handler here asks what has changed."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None:
+        """Keep nothing."""
 
 
 class _Endless:

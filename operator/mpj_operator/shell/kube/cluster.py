@@ -1,8 +1,7 @@
 """Kubernetes behind the Cluster protocol."""
 
-import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from mpj_operator.shell.kube.api import (
     pods_path,
 )
 from mpj_operator.shell.kube.events import Events
-from mpj_operator.shell.kube.seen import children_seen
+from mpj_operator.shell.kube.seen import JOB_NAME, children_seen
 from mpj_operator.shell.queue import RetryLaterError
 
 log = logging.getLogger(__name__)
@@ -61,18 +60,19 @@ class KubernetesCluster:
         self._events = events
         self._wrote = wrote
         self._now = now
+        self._settled: dict[Key, frozenset[str]] = {}
+        """Children whose units were over when the status was written last."""
 
     async def observe(self, key: Key) -> Observed | None:
         """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
         selector = f"{names.LABEL_JOB}={names.label(key.name)}"
-        jobs, pods = await asyncio.gather(
-            self._api.list(child_path(key.namespace), selector=selector),
-            self._api.list(pods_path(key.namespace), selector=selector),
-        )
+        jobs = await self._api.list(child_path(key.namespace), selector=selector)
+        pods = await self._pods(key, jobs)
         # The job is read last: a child that is missing was missing while its owner was there, so
         # it was not the garbage collector that took it, and making it again is right.
         raw = await self._api.get(job_path(key.namespace, key.name))
         if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self._settled.pop(key, None)
             return None
         job, problems = parse(raw)
         if job is None:
@@ -80,6 +80,15 @@ class KubernetesCluster:
             return None
         children = children_seen(jobs, pods, job.metadata.uid or "")
         return Observed(job, children, self._now().replace(microsecond=0), self._settings)
+
+    async def _pods(self, key: Key, jobs: Sequence[Json]) -> tuple[Json, ...]:
+        """Return the pods of children whose units are not known to be over: few of many."""
+        listed = (job["metadata"]["name"] for job in jobs)
+        asked = [name for name in listed if name not in self._settled.get(key, ())]
+        if not asked:
+            return ()
+        selector = f"{JOB_NAME} in ({','.join(asked)})"
+        return await self._api.list(pods_path(key.namespace), selector=selector)
 
     async def perform(self, key: Key, action: Action) -> None:
         """See ``Cluster.perform``."""
@@ -94,6 +103,11 @@ class KubernetesCluster:
     async def write_status(self, key: Key, before: MixedPrecisionJob, status: JobStatus) -> None:
         """See ``Cluster.write_status``: server-side apply, for the very object that was read."""
         written = await self._apply(key, before.metadata.uid, status)
+        self._settled[key] = frozenset(
+            record.job_name
+            for record in status.unit_statuses
+            if record.job_name is not None and record.state in ("Succeeded", "Failed")
+        )
         self._wrote(key, before.status, status, written["metadata"]["resourceVersion"])
         for note in notes(before.status, status):
             self._events.tell(written, note)
