@@ -14,7 +14,7 @@ LOCK := requirements.lock
 PARITY := .venv-parity
 
 .SILENT: help setup demo demo-cluster $(STAMP)
-.PHONY: help setup demo demo-cluster test test-cluster lint format generate verify lock bench bench-operator parity independent clean
+.PHONY: help setup demo demo-cluster test test-cluster test-image lint format generate verify lock bench bench-operator parity independent clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -37,11 +37,14 @@ demo-cluster: $(STAMP) ## Run the demo job on a Kubernetes API of this computer;
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/cluster_support/demo.py
 
 test: $(STAMP) ## Run the tests: no GPU
-	$(BIN)/python -m pytest -m 'not gpu and not cluster'
+	$(BIN)/python -m pytest -m 'not gpu and not cluster and not image'
 
 test-cluster: $(STAMP) ## Run the tests that need a Kubernetes API: built once from Go modules, needs Go
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
 	MPJ_NEED_BINARIES=1 $(BIN)/python -m pytest tests/cluster
+
+test-image: $(STAMP) ## Build and try the operator's image: as root, with buildah and debootstrap
+	MPJ_NEED_IMAGES=1 $(BIN)/python -m pytest tests/image
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .
