@@ -188,6 +188,16 @@ def test_replicas(values: dict[str, Any], strategy: str, budgets: int, spread: b
     assert ("podAntiAffinity" in affinity) == spread
 
 
+def test_a_spread_without_a_selector_counts_the_operators_own_pods():
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+    own = {**spread, "labelSelector": {"matchLabels": {"a": "b"}}}
+    objects = rendered({"topologySpreadConstraints": [spread, own]})
+    deployment = only(objects, "Deployment")["spec"]
+    filled, kept = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert filled == {**spread, "labelSelector": deployment["selector"]}
+    assert kept == own
+
+
 def test_the_crd_is_the_generated_one_and_stays_on_uninstall():
     crd = only(rendered(), "CustomResourceDefinition")
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
