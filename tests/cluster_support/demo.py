@@ -11,23 +11,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 from components import component
 from controlplane import ControlPlane, control_plane
+from helmed import installed
 from nodeagent import Hardware, Node, node
-from operating import operator, rights
 from rest import MPJ, Json, path, polled
-from s3server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, s3_server
+from s3server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, free_port, s3_server
 
 ROOT: Final = Path(__file__).parents[2]
-CRD: Final = ROOT / "crds" / "mixedprecision.dev_mixedprecisionjobs.yaml"
 NAMESPACE: Final = "vision"
+OPERATORS: Final = "operators"
 BUCKET: Final = "demo"
 SECRET: Final = "bucket"  # noqa: S105 - a name
 SECONDS: Final = 3600.0
@@ -122,7 +122,6 @@ def demo(folder: Path) -> Iterator[Demo]:
         s3_server(folder / "s3") as s3,
         node(plane, "worker", hardware=Hardware(gpus=0, cpus=64)) as worker,
     ):
-        plane.install(yaml.safe_load(CRD.read_text()))
         plane.restricted_namespace(NAMESPACE)
         s3.bucket(BUCKET)
         keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
@@ -132,26 +131,21 @@ def demo(folder: Path) -> Iterator[Demo]:
 
 
 @contextmanager
-def beside(running: Demo) -> Iterator[None]:
-    """Run the operator as a process beside the cluster, with its own account's token."""
-    plane = running.plane
-    plane.namespace("operators")
-    plane.install(*rights("operators", "operator"))
-    account = plane.kubeconfig_of_account("operators", "operator")
-    with operator(plane, account):
+def deployed(running: Demo) -> Iterator[None]:
+    """Install the chart, its CRD included; its Deployment runs with the chart's own account."""
+    running.plane.restricted_namespace(OPERATORS)
+    values = {"jobImage": {"repository": "job", "tag": "demo"}, "port": free_port()}
+    with installed(running.plane, OPERATORS, **values):
         yield
 
 
-Deploy = Callable[[Demo], AbstractContextManager[Any]]
-
-
-def main(deploy: Deploy = beside) -> int:
+def main() -> int:
     """Run the demo job; return 0 when it is Complete."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all blocks are left
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "examples/demo/job.yaml"
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mpj-") as folder, demo(Path(folder)) as running:
-        with deploy(running):
+        with deployed(running):
             print(f"cluster and operator: {time.monotonic() - began:.0f} s")
             print(f"look around: {' '.join(running.kubectl)} get all,events\n")
             name = running.apply(file)["metadata"]["name"]
