@@ -37,6 +37,8 @@ def child(*pods: PodSeen, **fields: object) -> ChildSeen:
 
 
 OOM = ended(code=137, reason="OOMKilled")
+FULL = ended(code=137, evicted='Usage of EmptyDir volume "work" exceeds the limit "1Gi". ')
+PRESSED = ended(disrupted=True, evicted="The node was low on resource: memory.")
 BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
 
 
@@ -73,6 +75,16 @@ BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
         pytest.param(child(*[ended(disrupted=True)] * (MAX_DISRUPTIONS + 1)), "Failed",
                      "DisruptedTooOften", "its pods were disrupted 6 times", True,
                      id="too many disruptions end it"),
+        pytest.param(child(*[PRESSED] * (MAX_DISRUPTIONS + 1)), "Failed", "DisruptedTooOften",
+                     "6 times; last: The node was low on resource: memory.", True,
+                     id="evicted too often by a node that was full"),
+        pytest.param(child(FULL, outcome="Failed"), "Failed", "Evicted",
+                     'Usage of EmptyDir volume "work" exceeds the limit "1Gi": raise '
+                     "spec.resources.gpu.limits.ephemeral-storage", False, id="wrote too much"),
+        pytest.param(child(FULL, FULL), "Failed", "Evicted", "raise spec.resources.gpu", True,
+                     id="wrote too much twice ends it"),
+        pytest.param(child(FULL, running("eval")), "Running", "Running", "", False,
+                     id="wrote too much once is retried"),
         pytest.param(child(outcome="Failed", reason="DeadlineExceeded"), "Failed",
                      "UnitDeadlineExceeded", "longer than spec.unitDeadlineSeconds", False,
                      id="the unit's deadline"),
@@ -91,7 +103,7 @@ BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
     ],
 )  # fmt: skip
 def test_what_a_child_means(seen, state, reason, message, stop):
-    got = view(seen, memory_field="spec.resources.gpu.limits.memory")
+    got = view(seen, limits="spec.resources.gpu.limits")
     assert (got.state, got.reason, got.stop) == (state, reason, stop)
     assert message in got.message
     assert (got.termination is not None) == (state == "Succeeded")

@@ -136,3 +136,16 @@ def test_fields_of_a_pod(status, field, value):
 )  # fmt: skip
 def test_a_pod_tells_which_image_it_runs(status, image_id):
     assert pod_seen(pod(status=status)).image_id == image_id
+
+
+@pytest.mark.parametrize(
+    ("status", "evicted"),
+    [
+        ({"phase": "Failed", "reason": "Evicted", "message": "too much"}, "too much"),
+        ({"phase": "Failed", "reason": "Evicted"}, "Evicted"),
+        ({"phase": "Failed", "reason": "NodeLost", "message": "gone"}, ""),
+        ({"phase": "Running"}, ""),
+    ],
+)
+def test_a_pod_tells_why_it_was_evicted(status, evicted):
+    assert pod_seen(pod(status=status)).evicted == evicted

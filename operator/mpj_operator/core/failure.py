@@ -1,13 +1,13 @@
 """What a child's state means for its unit: one failure policy, in order.
 
 DisruptionTarget is ignored (more than five of them end the unit); exit 64 ends it at once; all else
-is counted by the Job controller against backoffLimit. Two things end a unit earlier than that: the
-same traceback twice, and OOMKilled twice. A Job that is Complete without readable last words lost
-its result.
+is counted by the Job controller against backoffLimit. What happened twice ends a unit earlier: the
+same traceback, OOMKilled, more local storage than it may use. A Job that is Complete without
+readable last words lost its result.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mpj_operator.core.observed import ChildSeen, ContainerSeen, PodSeen
@@ -41,18 +41,18 @@ class UnitView:
     """The child still runs but must not: delete it."""
 
 
-def view(child: ChildSeen, *, memory_field: str) -> UnitView:
+def view(child: ChildSeen, *, limits: str) -> UnitView:
     """Judge one child.
 
     Args:
         child: the batch/v1 Job and its pods as seen.
-        memory_field: the field of the spec that limits its memory, for the message of an OOM.
+        limits: the field of the spec that limits its resources, for messages.
     """
     if child.outcome == "Complete":
         return _complete(child)
     if child.outcome == "Failed":
-        return _failed(child, memory_field)
-    if ended := _ended_early(child, memory_field):
+        return _failed(child, limits)
+    if ended := _ended_early(child, limits):
         return ended
     if child.suspended:
         return UnitView("Queued", reason="Queued", message="waits for admission by its queue")
@@ -68,19 +68,21 @@ def _complete(child: ChildSeen) -> UnitView:
     return UnitView("Lost", reason="ResultLost", message="the pod's last words were not readable")
 
 
-def _failed(child: ChildSeen, memory_field: str) -> UnitView:
+def _failed(child: ChildSeen, limits: str) -> UnitView:
     if child.reason == "DeadlineExceeded":
         message = "longer than spec.unitDeadlineSeconds: raise it, or give the unit more resources"
         return UnitView("Failed", _step(child), "UnitDeadlineExceeded", message)
     for pod in reversed(child.pods):
+        if _too_big(pod):
+            return _from_eviction(pod, limits)
         if (container := _broken(pod)) is not None:
-            return _from_container(container, memory_field)
+            return _from_container(container, limits)
     return UnitView("Failed", None, child.reason or "JobFailed", child.message or "the Job failed")
 
 
-def _from_container(container: ContainerSeen, memory_field: str) -> UnitView:
+def _from_container(container: ContainerSeen, limits: str) -> UnitView:
     if _oom(container):
-        message = f"{container.name} was OOMKilled: raise {memory_field}"
+        message = f"{container.name} was OOMKilled: raise {limits}.memory"
         return UnitView("Failed", container.name, "OOMKilled", message)
     words = Termination.decode(container.message)
     if words is not None and words.error is not None:
@@ -91,18 +93,33 @@ def _from_container(container: ContainerSeen, memory_field: str) -> UnitView:
     return UnitView("Failed", container.name, container.reason or "Error", message)
 
 
-def _ended_early(child: ChildSeen, memory_field: str) -> UnitView | None:
+def _too_big(pod: PodSeen) -> bool:
+    """Tell whether the kubelet evicted a pod for what it wrote itself: no disruption."""
+    return bool(pod.evicted) and not pod.disrupted
+
+
+def _from_eviction(pod: PodSeen, limits: str) -> UnitView:
+    broken = _broken(pod)
+    message = f"{pod.evicted.rstrip('. ')}: raise {limits}.ephemeral-storage"
+    return UnitView("Failed", broken.name if broken else None, "Evicted", message)
+
+
+def _ended_early(child: ChildSeen, limits: str) -> UnitView | None:
     disruptions = sum(pod.disrupted for pod in child.pods)
     if disruptions > MAX_DISRUPTIONS:
-        message = f"its pods were disrupted {disruptions} times"
+        last = next((pod.evicted for pod in reversed(child.pods) if pod.evicted), "")
+        message = f"its pods were disrupted {disruptions} times" + (last and f"; last: {last}")
         return UnitView("Failed", _step(child), "DisruptedTooOften", message, stop=True)
+    evicted = [pod for pod in child.pods if _too_big(pod)]
+    if len(evicted) >= 2:
+        return replace(_from_eviction(evicted[-1], limits), stop=True)
     broken = [c for pod in child.pods if not pod.disrupted and (c := _broken(pod)) is not None]
     if sum(map(_oom, broken)) >= 2:
         oom = next(c for c in reversed(broken) if _oom(c))
-        return UnitView(**{**vars(_from_container(oom, memory_field)), "stop": True})
+        return replace(_from_container(oom, limits), stop=True)
     traces = Counter(trace for c in broken if (trace := _trace(c)))
     if traces and max(traces.values()) >= 2:
-        return UnitView(**{**vars(_from_container(broken[-1], memory_field)), "stop": True})
+        return replace(_from_container(broken[-1], limits), stop=True)
     return None
 
 

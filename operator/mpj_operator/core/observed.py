@@ -32,6 +32,8 @@ class PodSeen:
     scheduled: datetime | None = None
     disrupted: bool = False
     """Has the condition DisruptionTarget."""
+    evicted: str = ""
+    """The kubelet's message if it evicted the pod."""
     image_id: str = ""
     """What its first container ran, as the node names it: by digest where it knows one."""
     unschedulable: str = ""

@@ -55,7 +55,7 @@ def advance(unit: Unit, record: UnitStatus | None, children: Iterable[ChildSeen]
         return Change(_again(old, "its Job was deleted", last=_newest(mine)))
     child = max(live, key=lambda c: c.attempt)
     old = old.model_copy(update={"attempt": child.attempt, "job_name": child.name})
-    seen = view(child, memory_field=f"spec.resources.{'gpu' if unit.gpu else 'cpu'}.limits.memory")
+    seen = view(child, limits=f"spec.resources.{'gpu' if unit.gpu else 'cpu'}.limits")
     if seen.state == "Lost":
         return Change(_again(old, seen.message, last=child.attempt))
     new = old.model_copy(update=_fields(old, seen, child))

@@ -64,6 +64,7 @@ def pod_seen(pod: Json) -> PodSeen:
         if scheduled.get("status") == "True"
         else None,
         disrupted=_true(status, "DisruptionTarget") is not None,
+        evicted=status.get("message", "Evicted") if status.get("reason") == "Evicted" else "",
         image_id=_image_id(status),
         unschedulable=scheduled.get("message", "no node fits") if waits else "",
     )
