@@ -36,6 +36,7 @@ from mpj_runner.contract.step import StepResult
 from mpj_runner.pod import Pod
 from mpj_runner.steps.table import STEPS, Entry, step
 from mpj_runner.stores.base import Store, blob_key, holds, manifest_key
+from mpj_runner.stores.folders import copied
 from mpj_runner.stores.open import Places
 from mpj_runner.stores.sources import LocalSource, Source
 
@@ -157,12 +158,7 @@ class Runner:
         path = found.source.here(folder)
         if claim_of(uri) is None:
             return path
-        copy = folder / path.name
-        if path.is_dir():
-            shutil.copytree(path, copy)
-        else:
-            shutil.copyfile(path, copy)
-        return copy
+        return copied(path, folder / path.name)
 
     def _adopt(self, name: str) -> None:
         """Put what a sealed container left into the store, under the key it was asked for."""

@@ -1,6 +1,7 @@
 """Folders as blobs: one deterministic tar, so that a folder's digest depends on its files only."""
 
 import hashlib
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -32,6 +33,19 @@ def unpack(path: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "r:") as tar:
         tar.extractall(folder, filter="data")
+
+
+def copied(path: Path, to: Path) -> Path:
+    """Copy a file, or the files below a folder, and return where to."""
+    if path.is_file():
+        shutil.copyfile(path, to)
+        return to
+    to.mkdir()
+    for file in files_of(path):
+        target = to / file.relative_to(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return to
 
 
 def source_digest(path: Path) -> str:
