@@ -115,7 +115,7 @@ def test_a_step_that_is_killed_each_time_ends_its_unit(world: World):
         output, _ = mpj.communicate(timeout=5)
     assert mpj.returncode == 1
     assert len(killed) == 2
-    words = "prepare (export): export ended with exit code 137"
+    words = "prepare (fetch): fetch ended with exit code 137"
     assert world.condition("Failed")["message"].startswith(words)
     assert words in output
 

@@ -48,7 +48,7 @@ def test_a_store_that_cannot_be_written(world: World, mount: Mount, options: str
     ran = world.run("--store", str(store))
     assert ran.code == 1
     failed = world.condition("Failed")
-    assert failed["message"] == f"prepare (export): the store {store} {words}"
+    assert failed["message"] == f"prepare (snapshot-calibration): the store {store} {words}"
     assert failed["message"] in ran.output
     assert "Traceback" not in ran.output
     assert world.unit("prepare")["reason"] == "UserError"
@@ -62,7 +62,7 @@ def test_a_store_that_is_a_file(world: World):
     ran = world.run()
     assert ran.code == 1
     assert world.condition("Failed")["message"] == (
-        f"prepare (export): the store {file}/default can't be used (Not a directory): {STORE}a "
+        f"prepare (fetch): the store {file}/default can't be used (Not a directory): {STORE}a "
         "folder that this user may write"
     )
     assert file.read_text() == "mine"
