@@ -154,7 +154,8 @@ def test_every_pod_fits_the_restricted_profile(spec):
             assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
             assert TMP in mounts(container)
             mounted |= {name for name, _ in mounts(container).values()}
-            environment(container)
+            last_words = environment(container)["MPJ_TERMINATION_LOG"]
+            assert last_words == container["terminationMessagePath"] == "/dev/termination-log"
         assert mounted == volumes, unit
 
 

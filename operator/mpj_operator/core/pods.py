@@ -22,6 +22,8 @@ SEALED: Final = "/mpj/sealed"
 CLAIMS: Final = "/mpj/claims"
 CACHE: Final = "/mpj/cache"
 TMP: Final = "/tmp"  # noqa: S108 - a volume of the pod's own
+LAST_WORDS: Final = "/dev/termination-log"
+"""Where the kubelet reads a container's termination message from."""
 _DEFAULTS: Final = {
     "PYTHONHASHSEED": "0",  # ModelOpt walks sets: files differ with their order
     "ORT_DISABLE_TELEMETRY": "1",
@@ -98,10 +100,12 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
         "env": [
             *_given(job.spec.pod_overrides.env, sealed=request.store is None),
             {"name": "MPJ_REQUEST", "value": canonical(request.to_json()).decode()},
+            {"name": "MPJ_TERMINATION_LOG", "value": LAST_WORDS},
             *_places(mounts),
             *(_from_secret(key) for key in request.secret_keys),
             *_quiet(request),
         ],
+        "terminationMessagePath": LAST_WORDS,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
         "securityContext": {
