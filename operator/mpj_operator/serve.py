@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import kopf
 from kubernetes.aio import client, config
@@ -141,6 +141,8 @@ class Operator:
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
                 standalone=True,
+                # Else kopf asks the system for this user's name, which a uid of an image has not.
+                identity=cast("Any", self._settings.pod_name),  # a str by another name
                 stop_flag=halt,
             )
         )

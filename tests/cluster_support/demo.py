@@ -31,6 +31,13 @@ OPERATORS: Final = "operators"
 BUCKET: Final = "demo"
 SECRET: Final = "bucket"  # noqa: S105 - a name
 SECONDS: Final = 3600.0
+FILES: Final = {
+    "json": "report.json",
+    "html": "report.html",
+    "onnx": "model.onnx",
+    "engine": "engine",
+    "metadata": "metadata.json",
+}
 _ENDS: Final = ("Complete", "Failed")
 
 
@@ -93,17 +100,25 @@ class Demo:
         config = f"--kubeconfig={self.plane.kubeconfig}"
         return [str(component("kubectl")), config, f"--namespace={NAMESPACE}"]
 
-    def checked(self, artifact: Json) -> str:
-        """Return where an artifact lies, after a client of its own has compared its digest.
+    def files(self, job: Json) -> Iterator[tuple[str, str]]:
+        """Yield where people find a job's files, and where its status says that they are.
+
+        A client of its own compares both with the digest in the status.
 
         Raises:
             ValueError: the bytes have another digest than the status says.
         """
-        bucket, _, key = artifact["uri"].removeprefix("s3://").partition("/")
-        data = self.s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
-        if hashlib.sha256(data).hexdigest() != artifact["sha256"]:
-            raise ValueError(f"{artifact['uri']} is not what the status says")
-        return str(artifact["uri"])
+        status, metadata = job["status"], job["metadata"]
+        artifacts = {**(status.get("report") or {}), **(status["best"].get("artifacts") or {})}
+        people = f"artifacts/{NAMESPACE}/jobs/{NAMESPACE}/{metadata['name']}/{metadata['uid']}"
+        for name, artifact in artifacts.items():
+            stable = f"s3://{BUCKET}/{people}/{FILES[name]}"
+            for uri in (stable, artifact["uri"]):
+                bucket, _, key = uri.removeprefix("s3://").partition("/")
+                data = self.s3.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+                if hashlib.sha256(data).hexdigest() != artifact["sha256"]:
+                    raise ValueError(f"{uri} is not what the status says")
+            yield stable, artifact["uri"]
 
     def _put(self, source: Path, key: str) -> None:
         """Put a file under a key, or a folder under a prefix."""
@@ -154,9 +169,10 @@ def main() -> int:
         for condition in status.get("conditions", ()):
             print(f"{condition['type']}={condition['status']} {condition.get('message', '')}")
         report = status.get("report") or {}
-        artifacts = (status.get("best") or {}).get("artifacts") or {}
-        for artifact in (*report.values(), *artifacts.values()):
-            print(f"checked: {running.checked(artifact)}")
+        if status.get("state") == "Complete":
+            job = running.plane.api.get(path(MPJ, NAMESPACE, name)) or {}
+            for stable, _ in running.files(job):
+                print(f"checked: {stable}")
         if "html" in report:
             kept = ROOT / "mpj-out" / f"{name}-cluster.html"
             kept.parent.mkdir(exist_ok=True)

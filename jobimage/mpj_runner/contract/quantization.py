@@ -11,9 +11,9 @@ QuantFormat = Literal["int8", "fp8"]
 HighPrecision = Literal["fp32", "fp16"]
 ScoreMethod = Literal["gradient", "kl_div"]
 Int8Products = Literal["saturating", "unsigned", "signed"]
-"""Which 8-bit products an engine multiplies and adds right on a processor, each kind with those
-before it: pairs added in saturating 16 bits (7-bit weights are safe), an unsigned with a signed byte
-added in 32 bits (VNNI), two signed bytes as well (AMX)."""
+"""Which 8-bit products a processor's kernels add up right, each kind with those before it: pairs in
+saturating 16 bits (7-bit weights are safe), an unsigned with a signed byte in 32 bits (VNNI), two
+signed bytes as well (AMX)."""
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=256)]
 OpTypes = Annotated[tuple[ShortText, ...], Field(max_length=64)]
 
