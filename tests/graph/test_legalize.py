@@ -199,8 +199,28 @@ def test_on_cuda_onnxruntime_keeps_the_graph(signed):
 def test_bytes_that_something_else_reads_stay():
     model = one_convolution()
     model.graph.output.append(helper.make_tensor_value_info("xq", TensorProto.INT8, [1, 4, 6, 6]))
-    legal, _ = legalize(model, "openvino", products="unsigned")
+    legal, _ = legalize(model, "onnxruntime", products="unsigned")
     assert TensorProto.INT8 in types_of(legal)["activation"]
+    legalize(model, "openvino", products="signed")
+    with pytest.raises(
+        UserError, match=r"int8 activations.*AMX only: quantize activations to uint8"
+    ):
+        legalize(model, "openvino", products="unsigned")
+
+
+def test_pairs_without_a_zero_point_are_rewritten_too():
+    model = one_convolution(opset=21)
+    model.ir_version = 10
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] == "x":
+            del node.input[2:]
+            node.attribute.append(helper.make_attribute("output_dtype", TensorProto.INT8))
+        elif node.op_type == "DequantizeLinear" and node.input[0] == "xq":
+            del node.input[2:]
+    legal, notes = legalize(model, "openvino", products="unsigned")
+    assert any("uint8" in note for note in notes)
+    batch = images((1, 4, 6, 6), seed=1) * 4 - 2
+    np.testing.assert_array_equal(exact(legal, batch), exact(model, batch))
 
 
 def one_convolution(opset=19, **changes) -> onnx.ModelProto:

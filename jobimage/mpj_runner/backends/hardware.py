@@ -1,6 +1,7 @@
 """What the machine is, cheaply: no runtime is imported, so that a cache key costs milliseconds."""
 
 import functools
+import os
 import platform
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ ISA: Final = (
 """The instruction sets that decide how fast, and how exactly, small numbers are multiplied."""
 INT8_WIDE: Final = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 """Those that accumulate 8-bit products in 32 bits. AVX2's own pair-sum saturates at 16 bits."""
+_VNNI: Final = frozenset({"VNNI", "BF16", "FP16", "AMX"})
+"""Words in oneDNN's names of instruction sets that have VNNI or came after it."""
 INT8_SIGNED: Final = frozenset({"amx_int8"})
 """Those whose kernels multiply two signed bytes; VNNI's first factor is unsigned."""
 
@@ -39,8 +42,15 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def isa() -> tuple[str, ...]:
-    """Return the instruction sets of ``ISA`` that this processor has."""
+    """Return the instruction sets of ``ISA`` that this processor has and oneDNN may use.
+
+    ``ONEDNN_MAX_CPU_ISA`` is oneDNN's own variable: engines built under it are others.
+    """
     flags = set((_cpuinfo().get("flags") or _cpuinfo().get("Features") or "").split())
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    if most not in ("ALL", "DEFAULT"):
+        flags -= {name for name in flags if name.startswith("amx") and "AMX" not in most}
+        flags -= {name for name in flags if "vnni" in name and not _VNNI & set(most.split("_"))}
     return tuple(name for name in ISA if name in flags)
 
 
@@ -60,7 +70,12 @@ def cpu() -> str:
 
 @functools.cache
 def gpu() -> str | None:
-    """Return the first visible GPU's product and driver, or None without one."""
+    """Return the first visible GPU's product and driver, or None without one.
+
+    NVML sees GPUs that CUDA_VISIBLE_DEVICES hides; nothing runs on those.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1", "NoDevFiles"):
+        return None
     try:
         import pynvml
     except ImportError:

@@ -65,6 +65,12 @@ def legalize(
         if count:
             notes.append(note.format(count))
     sweep(pairs)
+    if backend == "openvino" and products != "signed" and is_signed(legal):
+        raise UserError(
+            "spec.candidates[].onnx: the graph has int8 activations that cannot be rewritten as "
+            "uint8 (their bytes are read by something else, or their scale is computed), and "
+            "OpenVINO multiplies them right with AMX only: quantize activations to uint8"
+        )
     if backend == "openvino" and products == "saturating" and is_wide(legal):
         raise UserError(
             "spec.candidates[].onnx: int8 weights with a zero point other than 0 saturate on this "
@@ -82,9 +88,14 @@ def is_wide(model: onnx.ModelProto) -> bool:
 
 
 def is_signed(model: onnx.ModelProto) -> bool:
-    """Tell whether the graph quantizes activations to int8."""
+    """Tell whether the graph quantizes activations to int8, whatever reads the bytes."""
     pairs = Pairs(model)
-    return any(pairs.element_type(q) == onnx.TensorProto.INT8 for q, _ in pairs.activations())
+    return any(
+        node.op_type == "QuantizeLinear"
+        and pairs.array(node.input[0]) is None
+        and pairs.element_type(node) == onnx.TensorProto.INT8
+        for node in model.graph.node
+    )
 
 
 Rewrite = Callable[[Pairs], int]

@@ -36,7 +36,8 @@ def shift_activations(pairs: Pairs, to: _Byte) -> int:
         if scale is None or len(zeros) != len(readers) + 1:
             continue
         for node, zero in zip((quantizer, *readers), zeros, strict=True):
-            pairs.set_zero_point(node, np.broadcast_to(zero + shift, scale.shape).astype(to))
+            whole = zero.reshape(()) if zero.size == 1 else zero
+            pairs.set_zero_point(node, np.broadcast_to(whole + shift, scale.shape).astype(to))
         for attribute in quantizer.attribute:
             if attribute.name == "output_dtype":
                 quantizer.attribute.remove(attribute)

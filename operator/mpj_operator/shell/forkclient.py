@@ -110,7 +110,8 @@ class ForkServer:
             elif "pid" in message:
                 started = self._started.pop(number)
                 if started.cancelled():  # nobody waits for it any more, and it has just begun
-                    os.kill(message["pid"], signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(message["pid"], signal.SIGKILL)
                 _answer(started, message["pid"])
             else:
                 _answer(self._ended.pop(number), message["code"])

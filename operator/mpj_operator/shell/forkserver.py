@@ -75,7 +75,7 @@ def _loaded(modules: Sequence[str], log: str) -> bool:
     """
     missing = [name for name in modules if name not in sys.modules]
     if missing:
-        with _output_to(log), contextlib.suppress(ImportError, OSError):
+        with _output_to(log), contextlib.suppress(Exception):
             for name in missing:
                 importlib.import_module(name)
         gc.freeze()  # the collector of a child leaves these objects alone, so their pages stay one
@@ -112,7 +112,9 @@ def _reap(running: dict[int, int]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        _tell({"id": running.pop(pid), "code": os.waitstatus_to_exitcode(status)})
+        number = running.pop(pid, None)  # None: a process that a module left behind
+        if number is not None:
+            _tell({"id": number, "code": os.waitstatus_to_exitcode(status)})
 
 
 def _tell(message: Mapping[str, int]) -> None:
