@@ -8,7 +8,6 @@ declares, for backends the hardware, and for measurements the job's uid.
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,26 +28,16 @@ from mpj_runner.contract.messages import (
     Termination,
     UnitManifest,
     canonical,
-    claim_of,
     digest,
 )
 from mpj_runner.contract.step import StepResult
+from mpj_runner.inputs import Resolved, key_digest, output_of
 from mpj_runner.pod import Pod
 from mpj_runner.steps.table import STEPS, Entry, step
 from mpj_runner.stores.base import Store, blob_key, holds, manifest_key
 from mpj_runner.stores.folders import copied
 from mpj_runner.stores.open import Places
-from mpj_runner.stores.sources import LocalSource, Source
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """An input whose bytes are known but not yet here."""
-
-    sha256: str
-    blob: Blob | None = None
-    source: Source | None = None
-    """Set for what is no output of a step: a user's file or folder, a unit's manifest."""
+from mpj_runner.stores.sources import LocalSource
 
 
 class Runner:
@@ -151,14 +140,14 @@ class Runner:
         It is what the source's URI names and nothing beside it; files of this computer (mpj run)
         are read where they lie.
         """
-        uri = self.request.inputs[name].source
-        if uri is None or found.source is None:
+        source = found.source
+        if self.request.inputs[name].source is None or source is None:
             raise UserError(f"input {name} of {self.request.fetches} must be a source")
         folder.mkdir(parents=True)
-        path = found.source.here(folder)
-        if claim_of(uri) is None:
+        path = source.here(folder)
+        if not isinstance(source, LocalSource) or source.fence is None:
             return path
-        return copied(path, folder / path.name)
+        return copied(path, folder / path.name, source.fence)
 
     def _adopt(self, name: str) -> None:
         """Put what a sealed container left into the store, under the key it was asked for."""
@@ -269,14 +258,14 @@ class Runner:
     def _resolve(self, name: str, ref: Input) -> Resolved:
         if ref.source is not None:
             source = self.places.source(ref.source, ref.field or name, ref.access)
-            return Resolved(source.sha256, source=source)
+            return Resolved(key_digest(source, self.params), source=source)
         if ref.step is not None:
-            return _of(self.pod.manifest(ref.step), ref.output or name)
+            return output_of(self.pod.manifest(ref.step), ref.output or name)
         path = self.blobs.local(Blob(sha256=ref.unit or "", size_bytes=0))
         if ref.container is None:
             return Resolved(ref.unit or "", source=LocalSource(path))
         unit = UnitManifest.model_validate_json(path.read_bytes())
-        return _of(unit.step(ref.container), ref.output or name)
+        return output_of(unit.step(ref.container), ref.output or name)
 
     def _fetch(self, name: str, found: Resolved) -> Path:
         if found.source is not None:
@@ -284,11 +273,6 @@ class Runner:
         if found.blob is None:
             raise UserError(f"input {name} has no bytes")
         return self.blobs.here(found.blob)
-
-
-def _of(manifest: StepManifest, output: str) -> Resolved:
-    blob = manifest.outputs[output]
-    return Resolved(blob.sha256, blob=blob)
 
 
 def _version(distribution: str) -> str:

@@ -254,3 +254,27 @@ def test_a_model_on_a_claim_is_brought_without_what_lies_beside_it(world: World,
     assert found == ["weights"]
     world.perform()
     assert world.follow().steps[0].name == "export"
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        pytest.param("detector.py", True, id="the factory's module"),
+        pytest.param("blocks.py", True, id="another module of the folder"),
+        pytest.param("parts/sub/neck.py", True, id="a module of a package"),
+        pytest.param("notes.txt", False, id="no code"),
+        pytest.param("other/tool.py", False, id="a folder that is no package"),
+    ],
+)
+def test_the_code_beside_a_models_file_is_in_the_key(world: World, changed: str, again: bool):
+    for name in ("detector.py", "blocks.py", "parts/__init__.py", "parts/sub/neck.py"):
+        (world.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (world.root / name).write_text("1")
+    params = {"format": "torch", "factory": "detector:build"}
+    inputs = {"model": Input(source=world.model.as_uri(), field="spec.model.uri")}
+    asked = world.request(step="export", name="export", params=params, inputs=inputs)
+    assert [world.run(asked).steps[0].cached for _ in range(2)] == [False, True]
+    (world.root / changed).parent.mkdir(parents=True, exist_ok=True)
+    (world.root / changed).write_text("2")
+    world.pod()
+    assert world.run(asked).steps[0].cached is not again

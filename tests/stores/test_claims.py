@@ -6,9 +6,11 @@ import pytest
 
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import Input, Request
+from mpj_runner.stores import folders
 from mpj_runner.stores.base import blob_key, file_digest
 from mpj_runner.stores.cached import CachedStore
 from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.folders import Fence, copied
 from mpj_runner.stores.open import Places
 
 
@@ -52,6 +54,46 @@ def test_what_is_wrong_with_a_claim_is_told(places, uri, words):
     with pytest.raises(UserError) as told:
         places.source(uri, "spec.model.uri")
     assert str(told.value) == words
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "uri", "shown"),
+    [
+        pytest.param("x", "/proc/self/environ", "pvc://data/x", "x", id="the source"),
+        pytest.param("x", "/proc/self", "pvc://data/x/environ", "x/environ", id="its folder"),
+        pytest.param("sets/x", "/proc/self/environ", "pvc://data/sets", "sets/x", id="a file"),
+        pytest.param("sets/x", "/proc/self", "pvc://data/sets", "sets/x", id="a folder below"),
+        pytest.param("sets/x", "../../claim2/f", "pvc://data", "sets/x", id="a like-named claim"),
+        pytest.param("sets/x", "/nowhere", "pvc://data/sets", "sets/x", id="nothing"),
+    ],
+)
+def test_a_link_out_of_a_claim_is_refused(places, claim, link, target, uri, shown):
+    """It would bring the secrets of the container that fetches to the code of the model."""
+    (claim / link).symlink_to(target)
+    words = rf"^spec\.model\.uri: {shown} is a link out of the claim: put the file itself there$"
+    with pytest.raises(UserError, match=words):
+        assert places.source(uri, "spec.model.uri").sha256
+
+
+def test_what_is_copied_from_a_claim_is_looked_at_when_it_is_open(claim, tmp_path, monkeypatch):
+    """A link may have taken a file's place after the listing."""
+    (claim / "sets/a/2").symlink_to("/proc/self/environ")
+    files = [claim / "sets/a/1.jpg", claim / "sets/a/2"]
+    monkeypatch.setattr(folders, "files_of", lambda *_: files)
+    with pytest.raises(UserError, match=r"spec\.x: sets/a/2 is a link out of the claim"):
+        copied(claim / "sets/a", tmp_path / "copy", Fence(claim, "spec.x"))
+    assert (tmp_path / "copy/2").read_bytes() == b""
+
+
+def test_links_inside_a_claim_are_followed(places, claim, tmp_path):
+    (claim / "model.pt").symlink_to("sets/a/1.jpg")
+    (claim / "linked").mkdir()
+    (claim / "linked/a").symlink_to("../sets/a")
+    assert places.source("pvc://data/model.pt", "f").sha256 == file_digest(claim / "sets/a/1.jpg")
+    source = places.source("pvc://data/linked", "f")
+    copy = copied(source.here(tmp_path), tmp_path / "copy", Fence(claim, "f"))
+    assert (copy / "a/1.jpg").read_text() == "1"
+    assert source.sha256 == places.source("pvc://data/sets", "f").sha256
 
 
 def test_a_store_on_a_claim_names_objects_by_it(places, claim):

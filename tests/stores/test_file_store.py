@@ -10,7 +10,7 @@ from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import Blob
 from mpj_runner.stores.base import blob_key, holds
 from mpj_runner.stores.file import FileStore
-from mpj_runner.stores.folders import pack, source_digest, unpack
+from mpj_runner.stores.folders import files_of, pack, source_digest, unpack
 from mpj_runner.stores.open import Places
 
 
@@ -135,3 +135,32 @@ def test_a_folders_digest_is_its_names_and_bytes(tmp_path):
     assert source_digest(one) == source_digest(tree(tmp_path / "2", {"a": b"1"}))
     assert source_digest(one) != source_digest(tree(tmp_path / "3", {"b": b"1"}))
     assert source_digest(one) != source_digest(tree(tmp_path / "4", {"a": b"2"}))
+
+
+def test_linked_folders_are_part_of_the_digest(tmp_path):
+    """Data sets are read through links, so what is behind them must be in the cache's key."""
+    far = tree(tmp_path / "far", {"1.jpg": b"1"})
+    one = tree(tmp_path / "one", {"images/own.jpg": b"0"})
+    (one / "images/train").symlink_to(far)
+    plain = tree(tmp_path / "two", {"images/own.jpg": b"0", "images/train/1.jpg": b"1"})
+    before = source_digest(one)
+    assert before == source_digest(plain)
+    (far / "1.jpg").write_bytes(b"2")
+    assert source_digest(one) != before
+
+
+def test_links_that_go_round_end(tmp_path):
+    one = tree(tmp_path / "one", {"a/1": b"1", "b/2": b"2"})
+    (one / "up").symlink_to(one)
+    (one / "a/b").symlink_to(one / "b")
+    (one / "b/a").symlink_to(one / "a")
+    (one / "self").symlink_to("self")
+    found = [path.relative_to(one).as_posix() for path in files_of(one)]
+    assert found == ["a/1", "a/b/2", "b/2", "b/a/1"]
+
+
+def test_what_python_compiles_changes_no_digest(tmp_path):
+    one = tree(tmp_path / "one", {"detector.py": b"1"})
+    before = source_digest(one)
+    tree(one, {"__pycache__/detector.pyc": b"2"})
+    assert source_digest(one) == before

@@ -1,20 +1,81 @@
 """Folders as blobs: one deterministic tar, so that a folder's digest depends on its files only."""
 
 import hashlib
+import os
 import shutil
 import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import canonical
 from mpj_runner.stores.base import file_digest
 
+_COMPILED: Final = "__pycache__"
 
-def files_of(folder: Path) -> list[Path]:
-    """Return the files below a folder, sorted by their relative POSIX path."""
-    return sorted(
-        (path for path in folder.rglob("*") if path.is_file()),
-        key=lambda path: path.relative_to(folder).as_posix(),
-    )
+
+@dataclass(frozen=True)
+class Fence:
+    """A claim that what is read must lie in.
+
+    Whoever may write to a claim could have a container read its own secrets through a link.
+    """
+
+    root: Path
+    """Where the claim is mounted."""
+    field: str
+    """Of the spec, for messages."""
+
+    def check(self, path: Path, name: Path | None = None) -> None:
+        """Refuse a path that leads out of the claim.
+
+        Args:
+            path: what is looked at.
+            name: what it is called in messages, where that is another path.
+
+        Raises:
+            UserError: it does.
+        """
+        # Path.resolve raises where links go round; realpath does not.
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+            shown = (name or path).relative_to(self.root).as_posix()
+            raise UserError(
+                f"{self.field}: {shown} is a link out of the claim: put the file itself there"
+            )
+
+
+def files_of(folder: Path, fence: Fence | None = None) -> list[Path]:
+    """Return the files below a folder, sorted by their relative POSIX path.
+
+    Links to folders are followed, except those that lead back; compiled Python is left out.
+
+    Raises:
+        UserError: one is a link out of the fence.
+    """
+    return sorted(_walked(folder, fence), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _walked(folder: Path, fence: Fence | None) -> Iterator[Path]:
+    ways: dict[str, frozenset[str]] = {}  # the real folders on the way to each that is to come
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        way = ways.pop(here, frozenset()) | {real, *map(str, Path(real).parents)}
+        kept = []
+        for name in folders:
+            path = os.path.join(here, name)  # noqa: PTH118 - the very text that os.walk makes
+            if fence is not None:
+                fence.check(Path(path))
+            if name != _COMPILED and os.path.realpath(path) not in way:
+                ways[path] = way
+                kept.append(name)
+        folders[:] = kept
+        for file in (Path(here, name) for name in files):
+            if fence is not None:
+                fence.check(file)
+            if file.is_file():
+                yield file
 
 
 def pack(folder: Path, to: Path) -> None:
@@ -35,22 +96,53 @@ def unpack(path: Path, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def copied(path: Path, to: Path) -> Path:
-    """Copy a file, or the files below a folder, and return where to."""
+def copied(path: Path, to: Path, fence: Fence) -> Path:
+    """Copy a file of a claim, or the files below a folder, and return where to.
+
+    Raises:
+        UserError: one is a link out of the claim.
+    """
     if path.is_file():
-        shutil.copyfile(path, to)
+        _copy(path, to, fence)
         return to
     to.mkdir()
-    for file in files_of(path):
+    for file in files_of(path, fence):
         target = to / file.relative_to(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+        _copy(file, target, fence)
     return to
 
 
-def source_digest(path: Path) -> str:
-    """Return one digest of a file's bytes, or of all names and bytes below a folder."""
+def _copy(path: Path, to: Path, fence: Fence) -> None:
+    with path.open("rb") as file, to.open("wb") as copy:
+        # Of what is open, not of what had this name a moment ago.
+        fence.check(Path(f"/proc/self/fd/{file.fileno()}"), path)
+        shutil.copyfileobj(file, copy, 2**20)
+
+
+def source_digest(path: Path, fence: Fence | None = None) -> str:
+    """Return one digest of a file's bytes, or of all names and bytes below a folder.
+
+    Raises:
+        UserError: something is a link out of the fence.
+    """
     if path.is_file():
         return file_digest(path)
-    listing = [[p.relative_to(path).as_posix(), file_digest(p)] for p in files_of(path)]
+    return _listed(path, files_of(path, fence))
+
+
+def code_digest(folder: Path, module: str) -> str:
+    """Return one digest of the Python files that importing a module of a folder may read.
+
+    Those are the folder's own, and those of the packages in it; not those of any folder, as the
+    folder may be a person's home.
+    """
+    packages = {path.parent for path in folder.glob("*/__init__.py")}
+    packages.add(folder / module.partition(".")[0])
+    files = [*folder.glob("*.py"), *(f for p in packages for f in files_of(p) if f.suffix == ".py")]
+    return _listed(folder, sorted(path for path in files if path.is_file()))
+
+
+def _listed(folder: Path, files: list[Path]) -> str:
+    listing = [[path.relative_to(folder).as_posix(), file_digest(path)] for path in files]
     return hashlib.sha256(canonical(listing)).hexdigest()

@@ -13,6 +13,7 @@ from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import claim_of
 from mpj_runner.stores.base import Listed
 from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.folders import Fence
 from mpj_runner.stores.sources import Source, local_source
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Places:
             UserError: the scheme is not known, or what the access says can't be right.
         """
         if not uri.startswith("s3://"):
-            return FileStore(self._path(uri, f"{STORAGE}.uri"), uri)
+            path, _ = self._path(uri, f"{STORAGE}.uri")
+            return FileStore(path, uri)
         from mpj_runner.stores.s3 import S3Store
 
         return S3Store(uri, f"{STORAGE}.uri", self._settings(access or Access(field=STORAGE)))
@@ -50,17 +52,18 @@ class Places:
             TransientError: it may be reachable later.
         """
         if not uri.startswith("s3://"):
-            return local_source(self._path(uri, field), field, uri)
+            path, fence = self._path(uri, field)
+            return local_source(path, field, uri, fence)
         from mpj_runner.stores.s3_source import s3_source
 
         own = access or Access(field=field.removesuffix(".uri"))
         return s3_source(uri, field, self._settings(own))
 
-    def _path(self, uri: str, field: str) -> Path:
-        """Return where a file:// or pvc:// URI lies in this container."""
+    def _path(self, uri: str, field: str) -> tuple[Path, Fence | None]:
+        """Return where a file:// or pvc:// URI lies in this container, and in which claim."""
         parts = urlsplit(uri)
         if parts.scheme == "file":
-            return Path(unquote(parts.path))
+            return Path(unquote(parts.path)), None
         if (claim := claim_of(uri)) is None:
             raise UserError(f"{field}: {uri}: this runner reads file:// and s3:// only")
         if claim not in self.claims:
@@ -68,7 +71,10 @@ class Places:
         below = uri.removeprefix(f"pvc://{claim}").split("/")
         if ".." in below:
             raise UserError(f"{field}: {uri}: must not hold ..")
-        return self.claims[claim].joinpath(*filter(None, below))
+        fence = Fence(self.claims[claim], field)
+        path = fence.root.joinpath(*filter(None, below))
+        fence.check(path)
+        return path, fence
 
     def _settings(self, access: Access) -> "Settings":
         from mpj_runner.stores.s3_client import Settings
