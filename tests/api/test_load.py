@@ -96,7 +96,9 @@ def test_what_the_api_server_adds_is_understood(job):
         "metadata.creationTimestamp": "2026-01-31T12:00:00Z",
         "metadata.deletionTimestamp": "2026-01-31T12:00:01Z",
         "metadata.managedFields": [{"manager": "kubectl"}], "metadata.finalizers": ["a/b"],
-        "metadata.labels": {"kueue.x-k8s.io/queue-name": "gpu"},
+        "metadata.labels": {"kueue.x-k8s.io/queue-name": "g"} | {f"l{n}": "" for n in range(2000)},
+        "metadata.annotations": {f"a{n}": "" for n in range(100)}
+        | {"kubectl.kubernetes.io/last-applied-configuration": "x" * 100_000},
     })  # fmt: skip
     got, problems = parse(document)
     assert problems == []
@@ -107,6 +109,6 @@ def test_what_the_api_server_adds_is_understood(job):
 
 def test_dates_without_quotes_stay_strings(job):
     text = yaml.safe_dump(job()).replace(
-        "name: yolo11n", "name: yolo11n\n  annotations: {day: 2026-01-31}"
+        "name: yolo11n", "name: yolo11n\n  labels: {day: 2026-01-31}"
     )
-    assert load(text).metadata.annotations == {"day": "2026-01-31"}
+    assert load(text).metadata.labels == {"day": "2026-01-31"}

@@ -12,7 +12,7 @@ from mpj_operator.api.model import ModelSource
 from mpj_operator.api.objective import Objective, Search
 from mpj_operator.api.pod import ClassResources, PodOverrides, UnitResources
 from mpj_operator.api.rules import Rule, Ruled, duplicates, when
-from mpj_operator.api.scalars import BY_NAME, Annotations, Seconds, Time
+from mpj_operator.api.scalars import BY_NAME, Seconds, Time
 from mpj_operator.api.source import S3Access, Storage
 from mpj_operator.api.status import JobStatus
 from mpj_operator.api.target import FORMATS, Target, is_cpu
@@ -234,7 +234,10 @@ class JobSpec(Ruled):
 
 
 class Metadata(Value):
-    """The part of an object's metadata that is used; the rest is ignored."""
+    """The part of an object's metadata that is used; the rest is ignored.
+
+    Annotations too: kubectl keeps whole objects in them.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -247,8 +250,7 @@ class Metadata(Value):
     resource_version: Annotated[str, Field(max_length=64)] | None = None
     creation_timestamp: Time | None = None
     deletion_timestamp: Time | None = None
-    labels: Annotated[dict[str, str], Field(max_length=1024)] = {}
-    annotations: Annotations = {}
+    labels: dict[str, str] = {}
 
 
 class MixedPrecisionJob(Ruled):
@@ -259,7 +261,7 @@ class MixedPrecisionJob(Ruled):
     kind: Literal["MixedPrecisionJob"]
     """The kind."""
     metadata: Metadata
-    """Name, namespace, labels and annotations."""
+    """Name, namespace and labels."""
     spec: JobSpec
     """What is asked for."""
     status: JobStatus = JobStatus()
