@@ -34,11 +34,17 @@ async def _until_told(settings: OperatorSettings) -> None:
     loop = asyncio.get_running_loop()
     for sent in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sent, stop.set)
-    await serve(settings, __version__, stop, listening=_say)
+    await serve(settings, __version__, stop, listening=_say, lost=_end_at_once)
 
 
 def _say(port: int) -> None:
     logging.getLogger(__name__).info("serving on port %s", port)
+
+
+def _end_at_once() -> None:
+    """Leave no time for work that another operator may be doing by now: not even to clean up."""
+    logging.getLogger(__name__).error("the lease is lost: this process ends at once")
+    os._exit(1)
 
 
 if __name__ == "__main__":

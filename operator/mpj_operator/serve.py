@@ -41,6 +41,7 @@ async def serve(
     stop: asyncio.Event,
     *,
     listening: Callable[[int], None] = lambda _port: None,
+    lost: Callable[[], None] = lambda: None,
 ) -> None:
     """Run until ``stop`` is set.
 
@@ -49,6 +50,7 @@ async def serve(
         runner_version: version of the steps in ``settings.image``.
         stop: set on SIGTERM.
         listening: told of the port that probes are answered on.
+        lost: called at once when the Lease is lost: nothing may be done any more.
 
     Raises:
         LostLeaseError: another operator may be working: this one has to end.
@@ -64,7 +66,7 @@ async def serve(
             ready=lambda: operator.ready,
         ) as port:
             listening(port)
-            await operator.until(stop)
+            await operator.until(stop, lost)
 
 
 class Operator:
@@ -91,8 +93,8 @@ class Operator:
         self.ready = False
         metrics.watch(depth=lambda: self._queue.depth, age=lambda: self.inbox.watch_age)
 
-    async def until(self, stop: asyncio.Event) -> None:
-        """Work, as leader if there is an election, until ``stop`` is set."""
+    async def until(self, stop: asyncio.Event, lost: Callable[[], None]) -> None:
+        """Work, as leader if there is an election, until ``stop`` is set; see ``serve``."""
         if not self._settings.leader_election:
             await self._work(stop)
             return
@@ -100,7 +102,7 @@ class Operator:
         lease = Lease(
             self._settings.lease_name, self._settings.pod_namespace, self._settings.pod_name
         )
-        contest = asyncio.create_task(lead(self._api, lease, lambda: self._work(stop)))
+        contest = asyncio.create_task(lead(self._api, lease, lambda: self._work(stop), lost=lost))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({contest, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set() and not self._working:
@@ -117,8 +119,8 @@ class Operator:
         try:
             if not await self._crd_is_there(stop):
                 return
-            async with _running(self._queue.run()), _running(self._events.run()):
-                async with _running(
+            async with beside(self._queue.run()), beside(self._events.run()):
+                async with beside(
                     resync(self._api, self._paths(), self._settings.resync_seconds, self._see)
                 ):
                     self.ready = True
@@ -176,13 +178,11 @@ class Operator:
         return watched or (f"{JOBS}/{PLURAL}",)
 
     def _see(self, listed: Sequence[Json]) -> None:
-        """Take in a LIST of all jobs: put the unfinished ones on the queue."""
+        """Take in a LIST of all jobs: put those that are not done with on the queue."""
         self.inbox.audit(job["metadata"] for job in listed)
-        states = [job.get("status", {}).get("state", "Pending") for job in listed]
-        self._metrics.states(states)
-        for job, state in zip(listed, states, strict=True):
-            if state not in ENDED:
-                self._queue.put(Key(job["metadata"]["namespace"], job["metadata"]["name"]))
+        self._metrics.states(job.get("status", {}).get("state", "Pending") for job in listed)
+        for job in filter(_is_due, listed):
+            self._queue.put(Key(job["metadata"]["namespace"], job["metadata"]["name"]))
 
     async def _reconcile(self, key: Key) -> float | None:
         started = time.perf_counter()
@@ -208,15 +208,25 @@ class Operator:
         )
 
 
+def _is_due(job: Json) -> bool:
+    """Tell whether a job is unfinished, or its spec has changed since its status was written."""
+    status = job.get("status", {})
+    seen = status.get("observedGeneration") == job["metadata"].get("generation")
+    return status.get("state") not in ENDED or not seen
+
+
 @contextlib.asynccontextmanager
-async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do work while a block runs; if it fails, the block is cancelled and fails with its error."""
     try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def _configuration() -> client.Configuration:

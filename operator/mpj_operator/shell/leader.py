@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
@@ -20,6 +22,11 @@ log = logging.getLogger(__name__)
 DURATION: Final = 15
 RENEW: Final = 10
 RETRY: Final = 2
+ANSWER: Final = 5.0
+"""Seconds for one request: the client's own 300 would outlive the Lease."""
+LAST: Final = 13.0
+"""Seconds after the last renewal until the Lease counts as lost: less than DURATION."""
+_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class LostLeaseError(Exception):
@@ -35,8 +42,20 @@ class Lease:
     identity: str
 
 
-async def lead(api: Api, lease: Lease, work: Callable[[], Awaitable[None]]) -> None:
+async def lead(
+    api: Api,
+    lease: Lease,
+    work: Callable[[], Awaitable[None]],
+    *,
+    lost: Callable[[], None] = lambda: None,
+) -> None:
     """Wait for the Lease, work while it is held, and give it back.
+
+    Args:
+        api: the API server.
+        lease: what to hold.
+        work: cancelled when the Lease is lost.
+        lost: called the moment it is, before anything is awaited: a process can end itself here.
 
     Raises:
         LostLeaseError: it could not be renewed in time.
@@ -50,11 +69,12 @@ async def lead(api: Api, lease: Lease, work: Callable[[], Awaitable[None]]) -> N
         started.set()
         await asyncio.Event().wait()
 
-    async def lost() -> None:
+    async def stopped() -> None:
         log.error("the lease %s could not be renewed", lease.name)
 
-    election = LeaderElection(Config(lock, DURATION, RENEW, RETRY, leading, lost))
+    election = LeaderElection(Config(lock, DURATION, RENEW, RETRY, leading, stopped))
     contest = asyncio.create_task(election.run(), name="leader-election")
+    outlived: asyncio.Task[None] | None = None
     try:
         waiting = asyncio.create_task(started.wait())
         await asyncio.wait({contest, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -62,37 +82,85 @@ async def lead(api: Api, lease: Lease, work: Callable[[], Awaitable[None]]) -> N
         if not begun:
             await contest
             raise LostLeaseError(lease.name)
-        await asyncio.wait({contest, begun[0]}, return_when=asyncio.FIRST_COMPLETED)
+        outlived = asyncio.create_task(lock.outlived())
+        await asyncio.wait({contest, outlived, begun[0]}, return_when=asyncio.FIRST_COMPLETED)
         if not begun[0].done():
+            lost()
             raise LostLeaseError(lease.name)
-        await begun[0]
+        await _end(contest)  # else it takes again what is given back
         await _give_back(api, lease)
+        await begun[0]
     finally:
-        for task in (contest, *begun):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        for task in (contest, outlived, *begun):
+            await _end(task)
 
 
 class _Lock(LeaseLock):  # type: ignore[misc] # the client is not typed
-    """The client's lock with a ``create`` that works.
+    """The client's lock, whose requests end soon and never raise.
 
-    That of kubernetes 37.0 passes ``pretty=True`` to a call that takes a string, and raises.
+    That of kubernetes 37.0 waits 300 s for an answer, raises where the server cannot be reached,
+    which ends the election, and passes ``pretty=True`` to a call that takes a string.
     """
+
+    renewed: float = 0.0
+    """When the last write that succeeded was begun, by the monotonic clock."""
+
+    async def outlived(self) -> None:
+        """Return when the Lease has not been renewed for too long."""
+        while True:
+            left = self.renewed + LAST - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+
+    async def get(self, name: str, namespace: str) -> tuple[bool, object]:
+        """Return whether the Lease is there, and its record or what went wrong."""
+        try:
+            found: tuple[bool, object] = await asyncio.wait_for(
+                super().get(name, namespace), ANSWER
+            )
+        except _NO_ANSWER as error:
+            return False, ApiException(status=0, reason=f"{type(error).__name__} {error}".strip())
+        return found
+
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
+        """Renew or take the Lease; tell whether that succeeded."""
+        began = time.monotonic()
+        try:
+            done: bool = await asyncio.wait_for(
+                super().update(name, namespace, updated_record), ANSWER
+            )
+        except _NO_ANSWER as error:
+            log.warning("the lease %s was not updated: %s", name, type(error).__name__)
+            return False
+        if done:
+            self.renewed = began
+        return done
 
     async def create(
         self, name: str, namespace: str, election_record: LeaderElectionRecord
     ) -> bool:
         """Create the Lease; tell whether it was us who did."""
+        began = time.monotonic()
         lease = client.V1Lease(
             metadata=client.V1ObjectMeta(name=name), spec=self.update_lease(election_record)
         )
         try:
-            await self.api_instance.create_namespaced_lease(namespace, lease)
-        except ApiException as error:
-            log.info("the lease %s was not created: %s", name, error.reason)
+            await asyncio.wait_for(
+                self.api_instance.create_namespaced_lease(namespace, lease), ANSWER
+            )
+        except (ApiException, *_NO_ANSWER) as error:
+            log.info("the lease %s was not created: %s", name, error)
             return False
+        self.renewed = began
         return True
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait until it is over, however it ends."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:

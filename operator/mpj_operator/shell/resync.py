@@ -4,10 +4,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from mpj_operator.shell.kube.api import Api, ApiError, Json
 
 log = logging.getLogger(__name__)
+FIRST: Final = 2.0
+"""Seconds until the first look: the watch has begun by then."""
 
 
 async def resync(
@@ -21,8 +24,10 @@ async def resync(
         seconds: between two looks, give or take a fifth.
         see: told of all objects.
     """
+    wait = min(FIRST, seconds)
     while True:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        await asyncio.sleep(wait)
+        wait = seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         try:
             listed = [item for path in paths for item in await api.list(path)]
         except ApiError as error:

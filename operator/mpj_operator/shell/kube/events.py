@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mpj_operator.core.notes import Note
-from mpj_operator.shell.kube.api import FIELD_MANAGER, Api, ApiError
+from mpj_operator.shell.kube.api import FIELD_MANAGER, Api
 
 log = logging.getLogger(__name__)
+NOTE: Final = 1024
+"""Bytes of a note that the API takes."""
 BACKLOG: Final = 1000
 """Events that may wait; further ones are dropped: the status says the same."""
 
@@ -39,7 +41,7 @@ class Events:
             "type": note.type,
             "reason": note.reason,
             "action": note.action,
-            "note": note.message[:1024],
+            "note": note.message.encode()[:NOTE].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": about["apiVersion"],
                 "kind": about["kind"],
@@ -61,7 +63,7 @@ class Events:
             path, event = await self._waiting.get()
             try:
                 await self._api.request("POST", path, event)
-            except ApiError as error:
+            except Exception as error:  # an event less is no reason to stop telling
                 log.warning("an event was not posted: %s", error)
             finally:
                 self._waiting.task_done()

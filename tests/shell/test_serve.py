@@ -1,0 +1,129 @@
+"""The parts of a running operator: none may fail in silence."""
+
+import asyncio
+
+import pytest
+
+from mpj_operator.core.notes import Note
+from mpj_operator.serve import _is_due, beside
+from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.resync import resync
+
+
+async def failing():
+    await asyncio.sleep(0.01)
+    raise ValueError("broken")
+
+
+async def endless():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("inner", [failing, endless])
+@pytest.mark.parametrize("outer", [failing, endless])
+async def test_what_fails_beside_a_block_ends_it_with_its_error(outer, inner):
+    async def operate():
+        async with beside(outer()), beside(inner()):
+            if failing in (outer, inner):
+                await asyncio.Event().wait()
+
+    if failing in (outer, inner):
+        with pytest.raises(ValueError, match=r"^broken$"):
+            await asyncio.wait_for(operate(), 5)
+    else:
+        await asyncio.wait_for(operate(), 5)
+
+
+async def test_a_block_that_fails_tells_its_own_error():
+    with pytest.raises(RuntimeError, match=r"^own$"):
+        async with beside(endless()):
+            raise RuntimeError("own")
+
+
+async def test_a_cancelled_block_waits_for_what_runs_beside_it():
+    ended = []
+
+    async def slow():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.02)
+            ended.append(1)
+
+    async def operate():
+        async with beside(slow()):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(operate())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended
+
+
+@pytest.mark.parametrize(
+    ("status", "due"),
+    [
+        ({}, True),
+        ({"state": "Running", "observedGeneration": 2}, True),
+        ({"state": "Complete", "observedGeneration": 2}, False),
+        ({"state": "Failed", "observedGeneration": 2}, False),
+        ({"state": "Complete", "observedGeneration": 1}, True),
+        ({"state": "Failed", "observedGeneration": 1}, True),
+    ],
+)
+def test_which_jobs_of_a_list_are_looked_at(status, due):
+    assert _is_due({"metadata": {"generation": 2}, "status": status}) is due
+
+
+class Posted:
+    """An API that posts, fails as told, and lists nothing."""
+
+    def __init__(self, *errors):
+        self.errors, self.bodies, self.lists = list(errors), [], 0
+
+    async def request(self, _verb, _path, body):
+        if self.errors:
+            raise self.errors.pop()
+        self.bodies.append(body)
+
+    async def list(self, _path):
+        self.lists += 1
+        return ()
+
+
+ABOUT = {
+    "apiVersion": "v", "kind": "K",
+    "metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
+}  # fmt: skip
+
+
+async def posted(api, *messages):
+    events = Events(api, "me")
+    async with beside(events.run()):
+        for message in messages:
+            events.tell(ABOUT, Note("Normal", "Created", message, "Run"))
+        await asyncio.wait_for(events.drain(), 5)
+    return [body["note"] for body in api.bodies]
+
+
+async def test_an_event_that_cannot_be_posted_is_dropped_and_the_next_one_is_posted():
+    assert await posted(Posted(KeyError("any")), "one", "two") == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("message", "note"),
+    [("x" * 1025, "x" * 1024), ("ä" * 600, "ä" * 512), ("x" + "ä" * 600, "x" + "ä" * 511)],
+    ids=["ascii", "two bytes each", "cut within one"],
+)
+async def test_notes_are_cut_to_as_many_bytes_as_the_api_takes(message, note):
+    assert await posted(Posted(), message) == [note]
+
+
+async def test_all_is_looked_at_soon_after_the_start(monkeypatch):
+    monkeypatch.setattr("mpj_operator.shell.resync.FIRST", 0.01)
+    api, seen = Posted(), asyncio.Event()
+    async with beside(resync(api, ["jobs"], 1000, lambda _: seen.set())):
+        await asyncio.wait_for(seen.wait(), 5)
+    assert api.lists == 1
