@@ -29,7 +29,7 @@ def world():
 
 
 def meta(version="1", name="a", **more):
-    return {"namespace": "ns", "name": name, "resourceVersion": version, **more}
+    return {"namespace": "ns", "name": name, "uid": name, "resourceVersion": version, **more}
 
 
 def test_a_job_event_is_news_unless_it_is_our_own_write(world):
@@ -67,6 +67,7 @@ def test_a_version_that_the_watch_never_shows_ages_it_until_it_does(world):
     world.now += 200
     world.inbox.audit([meta("2"), meta("7", name="b")])
     world.now += 150
+    world.inbox.audit([meta("2"), meta("7", name="b")])
     assert world.inbox.watch_age == 350
     world.inbox.job(meta("2"))
     assert world.inbox.watch_age == 150
@@ -79,7 +80,43 @@ def test_a_job_that_changes_all_the_time_does_not_rejuvenate_a_dead_watch(world)
     for version in ("2", "3", "4"):
         world.inbox.audit([meta(version)])
         world.now += 120
-    assert world.inbox.watch_age == 360
+    assert world.inbox.watch_age == 240
+
+
+def test_an_api_server_that_is_away_does_not_age_the_watch(world):
+    world.inbox.audit([meta("2")])
+    world.now += 1000
+    assert world.inbox.watch_age == 0
+
+
+def test_a_job_that_is_made_while_a_list_runs_is_not_owed_by_the_watch(world):
+    """The watch shows it, the LIST was begun before, and nothing happens to it afterwards."""
+    world.inbox.job(meta("9"))
+    for listed in ([], [meta("9")], [meta("9")]):
+        world.inbox.audit(listed)
+        world.now += 200
+    assert world.inbox.watch_age == 0
+
+
+def test_a_namesake_is_another_job(world):
+    world.inbox.job(meta("1"))
+    world.inbox.job(meta("5", uid="new"))
+    world.inbox.job(meta("1"), deleted=True)
+    for _ in range(3):
+        world.inbox.audit([meta("5", uid="new")])
+        world.now += 200
+    assert world.inbox.watch_age == 0
+
+
+def test_a_job_that_two_lists_have_not_is_forgotten(world):
+    world.inbox.job(meta("9"))
+    world.inbox.wrote(A, "9")
+    world.inbox.audit([])
+    world.inbox.job(meta("9"))
+    assert world.queue.keys == [A], "its own write is still known"
+    world.inbox.audit([])
+    world.inbox.job(meta("9"))
+    assert world.queue.keys == [A, A]
 
 
 def test_what_is_gone_from_the_list_is_forgotten(world):

@@ -19,23 +19,25 @@ class Inbox:
         """Keep the queue and a monotonic clock in seconds."""
         self._queue = queue
         self._clock = clock
-        self._shown: dict[Key, str] = {}
-        """resourceVersion that the watch showed last, by job."""
+        self._shown: dict[str, str] = {}
+        """resourceVersion that the watch showed last, by uid: a namesake is another job."""
         self._own: dict[Key, str] = {}
         """resourceVersion of the status that this operator wrote last, by job."""
-        self._missed: dict[Key, tuple[str, float]] = {}
-        """Version that a LIST has and the watch has not shown, and since when."""
+        self._missed: dict[str, float] = {}
+        """When a LIST first had a version of a job that the watch has not shown, by uid."""
+        self._absent: set[str | Key] = set()
+        """What the last LIST did not have: what was made while it ran is in the next one."""
+        self._audited = clock()
 
     def job(self, metadata: Metadata, *, deleted: bool = False) -> None:
         """Take in an event of a job; what we wrote ourselves is no news."""
         key = Key(metadata["namespace"], metadata["name"])
-        version = metadata["resourceVersion"]
+        uid, version = metadata["uid"], metadata["resourceVersion"]
+        self._missed.pop(uid, None)
         if deleted:
-            for memory in (self._shown, self._own, self._missed):
-                memory.pop(key, None)
+            self._shown.pop(uid, None)
         else:
-            self._shown[key] = version
-            self._missed.pop(key, None)
+            self._shown[uid] = version
         if deleted or self._own.get(key) != version:
             self._queue.put(key)
 
@@ -54,23 +56,29 @@ class Inbox:
 
     def audit(self, listed: Iterable[Metadata]) -> None:
         """Hold the watch against a LIST: a version that it has not shown by then is missed."""
-        found = {}
+        found: set[str | Key] = set()
+        self._audited = self._clock()
         for metadata in listed:
-            key = Key(metadata["namespace"], metadata["name"])
-            found[key] = version = metadata["resourceVersion"]
-            if self._shown.get(key) == version:
-                self._missed.pop(key, None)
-            elif key not in self._missed:
-                self._missed[key] = (version, self._clock())
-        for memory in (self._shown, self._own, self._missed):
-            for gone in [key for key in memory if key not in found]:
-                memory.pop(gone)
+            uid = metadata["uid"]
+            found |= {uid, Key(metadata["namespace"], metadata["name"])}
+            if self._shown.get(uid) == metadata["resourceVersion"]:
+                self._missed.pop(uid, None)
+            else:
+                self._missed.setdefault(uid, self._audited)
+        self._missed = {uid: at for uid, at in self._missed.items() if uid in found}
+        known: set[str | Key] = {*self._shown, *self._own}
+        absent = known - found
+        twice, self._absent = absent & self._absent, absent
+        self._shown = {uid: x for uid, x in self._shown.items() if uid not in twice}
+        self._own = {key: x for key, x in self._own.items() if key not in twice}
 
     @property
     def watch_age(self) -> float:
-        """Seconds since the oldest change that the watch still owes; 0 when it owes none."""
-        since = [at for _, at in self._missed.values()]
-        return self._clock() - min(since) if since else 0.0
+        """Seconds for which the watch has owed a change at the last LIST; 0 when it owes none.
+
+        Not up to now: while the API server is away there is nothing that a watch could show.
+        """
+        return self._audited - min(self._missed.values(), default=self._audited)
 
 
 class Doorstep:
