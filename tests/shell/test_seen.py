@@ -7,6 +7,8 @@ import pytest
 from mpj_operator.core.observed import ContainerSeen
 from mpj_operator.shell.kube.seen import child_seen, children_seen, pod_seen
 
+STEPS = {"initContainers": [{"name": "export"}], "containers": [{"name": "snapshot"}]}
+NAMES = ("export", "snapshot")
 T = "2026-11-24T10:00:00Z"
 
 
@@ -22,7 +24,7 @@ def job(status=None, spec=None, uid="owner", **metadata):
             "ownerReferences": [{"uid": uid}],
             **metadata,
         },
-        "spec": spec or {},
+        "spec": {"template": {"spec": STEPS}, **(spec or {})},
         "status": status or {},
     }
 
@@ -35,7 +37,7 @@ def pod(name="p", status=None, created=T, owner="job-uid", job_name="a-prepare-1
             "ownerReferences": [{"uid": owner}],
             "labels": {"batch.kubernetes.io/job-name": job_name},
         },
-        "spec": {"initContainers": [{"name": "export"}], "containers": [{"name": "snapshot"}]},
+        "spec": STEPS,
         "status": status or {},
     }
 
@@ -47,7 +49,7 @@ def condition(kind, status="True", **more):
 def test_a_fresh_job_is_pending_and_ours():
     seen = child_seen(job(), [], "owner")
     assert (seen.unit, seen.attempt, seen.owned, seen.outcome) == ("prepare", 3, True, None)
-    assert (seen.deleting, seen.suspended, seen.has_ttl, seen.pods) == (False, False, False, ())
+    assert (seen.deleting, seen.suspended, seen.ttl, seen.pods) == (False, False, None, ())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_a_fresh_job_is_pending_and_ours():
         (job(condition("Failed", "False")), "outcome", None),
         (job(condition("FailureTarget")), "outcome", None),
         (job(condition("Complete")), "finished", datetime(2026, 11, 24, 10, tzinfo=UTC)),
-        (job(spec={"ttlSecondsAfterFinished": 0}), "has_ttl", True),
+        (job(spec={"ttlSecondsAfterFinished": 0}), "ttl", 0),
     ],
 )
 def test_fields_of_a_job(given, field, value):
@@ -94,14 +96,14 @@ def test_containers_in_order_with_their_last_words():
             {"name": "snapshot", "state": {"waiting": {"reason": "PodInitializing"}}}
         ],
     }
-    assert pod_seen(pod(status=status)).containers == (
+    assert pod_seen(pod(status=status), NAMES).containers == (
         ContainerSeen("export", "terminated", 64, "Error", "words"),
         ContainerSeen("snapshot", "waiting", None, "PodInitializing", ""),
     )
 
 
 def test_containers_without_a_status_wait():
-    assert [c.state for c in pod_seen(pod()).containers] == ["waiting", "waiting"]
+    assert [c.state for c in pod_seen(pod(), NAMES).containers] == ["waiting", "waiting"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_containers_without_a_status_wait():
     ],
 )
 def test_fields_of_a_pod(status, field, value):
-    assert getattr(pod_seen(pod(status=status)), field) == value
+    assert getattr(pod_seen(pod(status=status), NAMES), field) == value
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_fields_of_a_pod(status, field, value):
     ],
 )  # fmt: skip
 def test_a_pod_tells_which_image_it_runs(status, image_id):
-    assert pod_seen(pod(status=status)).image_id == image_id
+    assert pod_seen(pod(status=status), NAMES).image_id == image_id
 
 
 @pytest.mark.parametrize(
@@ -148,4 +150,30 @@ def test_a_pod_tells_which_image_it_runs(status, image_id):
     ],
 )
 def test_a_pod_tells_why_it_was_evicted(status, evicted):
-    assert pod_seen(pod(status=status)).evicted == evicted
+    assert pod_seen(pod(status=status), NAMES).evicted == evicted
+
+
+def test_containers_that_somebody_else_put_into_a_pod_are_left_out():
+    made = pod()
+    made["spec"] = {
+        "initContainers": [{"name": "istio-init"}, {"name": "export"}, {"name": "gke-gcsfuse"}],
+        "containers": [{"name": "istio-proxy"}, {"name": "snapshot"}, {"name": "agent"}],
+    }
+    made["status"] = {
+        "initContainerStatuses": [
+            {"name": "istio-init", "imageID": "mesh@sha256:1",
+             "state": {"terminated": {"exitCode": 1}}},
+            {"name": "gke-gcsfuse", "imageID": "fuse@sha256:2", "state": {"running": {}}},
+            {"name": "export", "imageID": "runner@sha256:3",
+             "state": {"terminated": {"exitCode": 0}}},
+        ],
+        "containerStatuses": [
+            {"name": "istio-proxy", "state": {"running": {}}},
+            {"name": "snapshot", "state": {"running": {}}},
+        ],
+    }  # fmt: skip
+    (seen,) = child_seen(job(), [made], "owner").pods
+    assert [(c.name, c.state) for c in seen.containers] == [
+        ("export", "terminated"), ("snapshot", "running"),
+    ]  # fmt: skip
+    assert seen.image_id == "runner@sha256:3"

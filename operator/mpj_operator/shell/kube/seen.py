@@ -1,7 +1,7 @@
 """From the API's JSON to the values that a plan looks at."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, cast
 
@@ -34,6 +34,7 @@ def child_seen(job: Json, pods: Iterable[Json], uid: str) -> ChildSeen:
     attempt = labels.get(LABEL_ATTEMPT, "")
     ended = _true(status, "Complete") or _true(status, "Failed")
     own = (pod for pod in pods if _owned(pod["metadata"], metadata["uid"]))
+    steps = _names(spec.get("template", {}).get("spec", {}))
     return ChildSeen(
         name=metadata["name"],
         unit=labels.get(LABEL_UNIT, ""),
@@ -45,45 +46,58 @@ def child_seen(job: Json, pods: Iterable[Json], uid: str) -> ChildSeen:
         reason=(ended or {}).get("reason", ""),
         message=(ended or {}).get("message", ""),
         finished=_time((ended or {}).get("lastTransitionTime")),
-        has_ttl="ttlSecondsAfterFinished" in spec,
-        pods=tuple(sorted(map(pod_seen, own), key=_age)),
+        ttl=spec.get("ttlSecondsAfterFinished"),
+        pods=tuple(sorted((pod_seen(pod, steps) for pod in own), key=_age)),
     )
 
 
-def pod_seen(pod: Json) -> PodSeen:
-    """Return one pod with its containers, init containers first."""
+def pod_seen(pod: Json, steps: Collection[str]) -> PodSeen:
+    """Return one pod with its containers, init containers first.
+
+    Args:
+        pod: as the API has it.
+        steps: names of the containers that the Job asks for; others, such as a mesh's proxy, were
+            put in by somebody else and are left out.
+    """
     metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
     scheduled = _condition(status, "PodScheduled") or {}
     waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return PodSeen(
         name=metadata["name"],
         phase=cast("Phase", status.get("phase", "Pending")),
-        containers=tuple(_containers(spec, status)),
+        containers=tuple(_containers(spec, status, steps)),
         created=_time(metadata.get("creationTimestamp")),
         scheduled=_time(scheduled.get("lastTransitionTime"))
         if scheduled.get("status") == "True"
         else None,
         disrupted=_true(status, "DisruptionTarget") is not None,
         evicted=status.get("message", "Evicted") if status.get("reason") == "Evicted" else "",
-        image_id=_image_id(status),
+        image_id=_image_id(status, steps),
         unschedulable=scheduled.get("message", "no node fits") if waits else "",
     )
 
 
-def _image_id(status: Json) -> str:
+def _names(spec: Json) -> frozenset[str]:
+    """Return the names of a pod's containers."""
+    groups = (spec.get(group, ()) for group in ("initContainers", "containers"))
+    return frozenset(container["name"] for group in groups for container in group)
+
+
+def _image_id(status: Json, steps: Collection[str]) -> str:
     reported = (status.get(group, ()) for group in ("initContainerStatuses", "containerStatuses"))
-    found = (s.get("imageID", "") for statuses in reported for s in statuses)
+    found = (s.get("imageID", "") for group in reported for s in group if s["name"] in steps)
     return next(filter(None, found), "")
 
 
-def _containers(spec: Json, status: Json) -> Iterable[ContainerSeen]:
+def _containers(spec: Json, status: Json, steps: Collection[str]) -> Iterable[ContainerSeen]:
     for group, reported in (
         ("initContainers", "initContainerStatuses"),
         ("containers", "containerStatuses"),
     ):
         statuses = {s["name"]: s.get("state", {}) for s in status.get(reported, ())}
         for container in spec.get(group, ()):
-            yield _container(container["name"], statuses.get(container["name"], {}))
+            if container["name"] in steps:
+                yield _container(container["name"], statuses.get(container["name"], {}))
 
 
 def _container(name: str, state: Json) -> ContainerSeen:
