@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
+from mpj_operator.api.lenient import lenient_status
 from mpj_operator.api.load import parse
 from mpj_operator.api.status import BestStatus, Condition, JobStatus, UnitCounts, UnitStatus
 from mpj_runner.contract.report import Best
@@ -33,6 +36,45 @@ def test_what_is_written_is_read_back(job, api_server):
     got, problems = parse(document)
     assert problems == []
     assert got.status.to_json() == STATUS.to_json()
+
+
+def changed(**members):
+    return STATUS.to_json() | members
+
+
+UNIT = {"name": "int8", "attempt": 2, "state": "Succeeded", "lost": 0}
+READY = STATUS.to_json()["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        pytest.param(None, {}, id="none"),
+        pytest.param([1], {}, id="no mapping"),
+        pytest.param(changed(), changed(), id="all known"),
+        pytest.param(changed(later={"a": 1}), changed(), id="a member of a later version"),
+        pytest.param(
+            changed(unitStatuses=[UNIT | {"later": 1, "more": [{}]}, UNIT | {"name": "b"}]),
+            changed(unitStatuses=[UNIT, UNIT | {"name": "b"}]),
+            id="members deep inside",
+        ),
+        pytest.param(changed(state="Paused"), {**changed(), "state": None}, id="a later state"),
+        pytest.param(
+            changed(conditions=[READY[0] | {"type": "New"}, *READY, {"type": "Ready"}]),
+            changed(),
+            id="later conditions, and one that lacks members",
+        ),
+        pytest.param(changed(unitStatuses=3), {**changed(), "unitStatuses": []}, id="no list"),
+    ],
+)
+def test_of_another_versions_status_what_is_known_is_read(job, raw, expected):
+    wanted = JobStatus.model_validate(
+        {k: v for k, v in expected.items() if v is not None}, context={"resource": True}
+    )
+    assert lenient_status(raw) == wanted
+    got, problems = parse(job() | {"status": raw})
+    assert problems == []
+    assert got.status == wanted
 
 
 def test_the_winners_figures_are_rounded_for_the_columns():

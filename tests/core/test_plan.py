@@ -6,6 +6,7 @@ import pytest
 from simulated import Figures, Simulation, job
 
 from mpj_operator.core import conditions as c
+from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 
 
@@ -16,6 +17,11 @@ def run(simulation: Simulation, **options: object) -> Simulation:
 
 def condition(simulation: Simulation, kind: str):
     return c.find(simulation.job.status.conditions, kind)  # type: ignore[arg-type]
+
+
+def change_spec(simulation: Simulation, **changes: object) -> None:
+    spec = simulation.job.spec.model_copy(update=changes)
+    simulation.job = simulation.job.model_copy(update={"spec": spec})
 
 
 def test_a_job_with_one_good_candidate_ends_with_it():
@@ -203,6 +209,74 @@ def test_a_changed_objective_judges_again_and_repeats_final_and_report_only():
     assert simulation.job.status.best.name == "int8"
 
 
+def test_an_objective_that_changes_while_suspended_is_no_verdict_yet():
+    simulation = run(Simulation(job(), Figures(drops={"int8": 0.008})))
+    objective = simulation.job.spec.objective.model_copy(update={"max_accuracy_drop": 0.01})
+    change_spec(simulation, suspend=True, objective=objective)
+    for _ in range(2):
+        simulation.step()
+        assert condition(simulation, "Complete") is None
+        status = simulation.job.status
+        assert (status.state, status.completion_time) == ("Suspended", None)
+    change_spec(simulation, suspend=False)
+    simulation.run()
+    assert simulation.job.status.state == "Complete"
+    assert simulation.job.status.best.name == "int8"
+
+
+@pytest.mark.parametrize("failing", [frozenset(), frozenset({"baseline"})])
+def test_a_job_that_ends_is_not_suspended(failing):
+    simulation = Simulation(job(suspend=True))
+    simulation.step()
+    change_spec(simulation, suspend=False)
+    simulation.step()
+    (prepare,) = simulation.live()
+    simulation.succeed(prepare)
+    change_spec(simulation, suspend=True)
+    simulation.step()
+    assert condition(simulation, "Suspended").status == "True"
+    change_spec(simulation, suspend=False)
+    simulation.run(failing=failing)
+    assert simulation.job.status.state == ("Failed" if failing else "Complete")
+    assert condition(simulation, "Suspended").status == "False"
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 60])
+def test_a_spec_that_was_invalid_for_a_while_does_no_harm(turns):
+    simulation = Simulation(job())
+    for _ in range(turns):
+        simulation.step()
+        for child in simulation.live()[: 1 if turns < 60 else None]:
+            simulation.succeed(child)
+    before = simulation.job.status
+    for _ in range(2):
+        children = tuple(simulation.children.values())
+        actions, status = stopped(simulation.job.status, children)
+        for action in actions:
+            simulation._perform(action)
+        status = rejected(status, "spec.search: is wrong", c.Stamp(simulation.now, 2))
+        simulation.job = simulation.job.model_copy(update={"status": status})
+        assert status.state == "Failed"
+        assert not simulation.live()
+        if status.units is not None:
+            assert status.units.active == len(children) - status.units.succeeded - len(actions)
+    assert simulation.step().status.state == ("Complete" if before.best else "Running")
+    simulation.run()
+    status = simulation.job.status
+    assert (status.state, condition(simulation, "Failed")) == ("Complete", None)
+    assert condition(simulation, "Accepted").status == "True"
+    assert {record.lost for record in status.unit_statuses} == {0}
+
+
+def test_a_job_that_runs_again_after_an_invalid_spec_has_no_end_yet():
+    simulation = Simulation(job())
+    status = rejected(simulation.job.status, "spec: is wrong", c.Stamp(simulation.now, 1))
+    simulation.job = simulation.job.model_copy(update={"status": status})
+    assert status.completion_time is not None
+    status = simulation.step().status
+    assert (status.state, status.completion_time) == ("Running", None)
+
+
 def test_a_changed_metric_measures_candidates_again():
     simulation = run(Simulation(job()))
     before = len(simulation.history)
@@ -239,9 +313,22 @@ def test_at_the_deadline_what_is_accepted_still_wins():
 
 def test_finished_children_get_their_time_to_live_only_at_the_end():
     simulation = Simulation(job(ttlSecondsAfterFinished=60))
-    simulation.run()
+    while simulation.job.status.state != "Complete":
+        assert {child.ttl for child in simulation.children.values()} <= {None}
+        simulation.step()
+        for child in simulation.live():
+            simulation.succeed(child)
+    assert {child.ttl for child in simulation.children.values()} == {60}
+    assert simulation.step().actions == ()
+
+
+@pytest.mark.parametrize("ttl", [None, 0, 7200])
+def test_a_changed_time_to_live_reaches_the_children_of_a_finished_job(ttl):
+    simulation = run(Simulation(job(ttlSecondsAfterFinished=60)))
+    change_spec(simulation, ttl_seconds_after_finished=ttl)
     simulation.step()
-    assert all(child.has_ttl for child in simulation.children.values())
+    assert {child.ttl for child in simulation.children.values()} == {ttl}
+    assert simulation.step().actions == ()
 
 
 def test_a_crash_between_acting_and_writing_creates_nothing_twice():

@@ -189,7 +189,7 @@ class Simulation:
         if isinstance(action, Delete):
             self.children.pop(action.name, None)
         elif isinstance(action, SetTtl):
-            self.children[action.name] = replace(self.children[action.name], has_ttl=True)
+            self.children[action.name] = replace(self.children[action.name], ttl=action.seconds)
         elif action.name not in self.children:
             labels = action.job["metadata"]["labels"]
             self.children[action.name] = ChildSeen(

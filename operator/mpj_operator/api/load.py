@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from mpj_operator.api.job import GROUP, KIND, VERSION, MixedPrecisionJob
+from mpj_operator.api.lenient import lenient_status
 from mpj_operator.api.problems import Problem, problems_of
 from mpj_runner.contract.errors import UserError
 
@@ -79,7 +80,10 @@ def load(text: str, *, local: bool = False) -> MixedPrecisionJob:
 
 
 def parse(document: object, *, local: bool = False) -> Checked:
-    """Check one document: what YAML gives, or what the API server sends."""
+    """Check one document: what YAML gives, or what the API server sends.
+
+    Its status is the operator's own record: what is not understood of it is left out.
+    """
     if not isinstance(document, Mapping):
         return None, [Problem("", "the document must be a mapping with apiVersion, kind and spec")]
     wanted = {"apiVersion": API_VERSION, "kind": KIND}
@@ -93,6 +97,9 @@ def parse(document: object, *, local: bool = False) -> Checked:
     try:
         # JSON in strict mode is what the API server reads: lists are tuples, but "1" is no number.
         text = json.dumps(document, default=_refuse)
+        if "status" in document:
+            status = lenient_status(document["status"]).to_json()
+            text = json.dumps({**document, "status": status})
         context = {"resource": True, "local": local}
         return MixedPrecisionJob.model_validate_json(text, strict=True, context=context), []
     except ValidationError as error:

@@ -33,13 +33,17 @@ class Delete:
 
 @dataclass(frozen=True)
 class SetTtl:
-    """Let the cluster remove a finished child after this many seconds."""
+    """Let the cluster remove a finished child after this many seconds; None: keep it."""
 
     name: str
-    seconds: int
+    seconds: int | None
 
     def __str__(self) -> str:
-        return f"delete {self.name} in {self.seconds} s"
+        return (
+            f"keep {self.name}"
+            if self.seconds is None
+            else (f"delete {self.name} in {self.seconds} s")
+        )
 
 
 Action = Create | Delete | SetTtl

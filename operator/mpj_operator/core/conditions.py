@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from mpj_operator.api.status import Condition, ConditionType, JobState, UnitStatus
 
 Truth = Literal["True", "False", "Unknown"]
+INVALID: Final = "Invalid"
+"""Reason of a Failed that lasts only as long as the spec is wrong."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ def running(conditions: tuple[Condition, ...], message: str, stamp: Stamp) -> tu
     """Say that the job is on its way: kstatus' InProgress."""
     conditions = without(conditions, "Complete", "Failed")
     conditions = with_condition(conditions, "Accepted", "True", "Valid", "", stamp)
-    if find(conditions, "Suspended") is not None:
-        conditions = with_condition(conditions, "Suspended", "False", "Resumed", "", stamp)
+    conditions = _not_suspended(conditions, "Resumed", stamp)
     conditions = with_condition(conditions, "Ready", "False", "Progressing", message, stamp)
     conditions = with_condition(conditions, "Reconciling", "True", "Progressing", message, stamp)
     return with_condition(conditions, "Stalled", "False", "Progressing", "", stamp)
@@ -77,6 +78,7 @@ def running(conditions: tuple[Condition, ...], message: str, stamp: Stamp) -> tu
 def suspended(conditions: tuple[Condition, ...], stamp: Stamp) -> tuple[Condition, ...]:
     """Say that nothing runs because spec.suspend says so."""
     words = "spec.suspend is true: finished work is kept"
+    conditions = without(conditions, "Complete", "Failed")
     conditions = with_condition(conditions, "Accepted", "True", "Valid", "", stamp)
     conditions = with_condition(conditions, "Suspended", "True", "Suspended", words, stamp)
     conditions = with_condition(conditions, "Ready", "False", "Suspended", words, stamp)
@@ -88,7 +90,7 @@ def complete(
     conditions: tuple[Condition, ...], reason: str, message: str, stamp: Stamp
 ) -> tuple[Condition, ...]:
     """Say that the job has its answer: kstatus' Current."""
-    conditions = without(conditions, "Failed")
+    conditions = _not_suspended(without(conditions, "Failed"), reason, stamp)
     conditions = with_condition(conditions, "Complete", "True", reason, message, stamp)
     conditions = with_condition(conditions, "Ready", "True", reason, message, stamp)
     conditions = with_condition(conditions, "Reconciling", "False", reason, "", stamp)
@@ -99,11 +101,20 @@ def failed(
     conditions: tuple[Condition, ...], reason: str, message: str, stamp: Stamp
 ) -> tuple[Condition, ...]:
     """Say that the job has no answer and will not find one: kstatus' Failed."""
-    conditions = without(conditions, "Complete")
+    conditions = _not_suspended(without(conditions, "Complete"), reason, stamp)
     conditions = with_condition(conditions, "Failed", "True", reason, message, stamp)
     conditions = with_condition(conditions, "Ready", "False", reason, message, stamp)
     conditions = with_condition(conditions, "Reconciling", "False", reason, "", stamp)
     return with_condition(conditions, "Stalled", "True", reason, message, stamp)
+
+
+def _not_suspended(
+    conditions: tuple[Condition, ...], reason: str, stamp: Stamp
+) -> tuple[Condition, ...]:
+    """Say of a job that was suspended once that it is no longer."""
+    if find(conditions, "Suspended") is None:
+        return conditions
+    return with_condition(conditions, "Suspended", "False", reason, "", stamp)
 
 
 def state_of(conditions: Iterable[Condition], units: Iterable[UnitStatus]) -> JobState:

@@ -68,15 +68,14 @@ def report_request(world: World) -> tuple[Request, ...] | None:
 
 def end(world: World, stamp: c.Stamp) -> bool:
     """Give the job its verdict when it has one; tell whether it has ended."""
+    accepted = c.with_condition(world.status.conditions, "Accepted", "True", "Valid", "", stamp)
     if failure := _failure(world):
         reason, message = failure
-        conditions = c.failed(world.status.conditions, reason, message, stamp)
+        conditions = c.failed(accepted, reason, message, stamp)
     elif world.state(u.REPORT) == "Succeeded" and (winner := _best(world)) is not None:
         result = world.results[winner.name]
         reason = "DeadlineExceeded" if _late(world) else _reason(world, winner)
-        conditions = c.complete(
-            world.status.conditions, reason, f"{winner.name}: {winner.reason}", stamp
-        )
+        conditions = c.complete(accepted, reason, f"{winner.name}: {winner.reason}", stamp)
         world.status = world.status.model_copy(update={"best": BestStatus.of(winner, result)})
     else:
         return False

@@ -57,7 +57,8 @@ class ChildSeen:
     """Of the Failed condition: PodFailurePolicy, BackoffLimitExceeded, DeadlineExceeded."""
     message: str = ""
     finished: datetime | None = None
-    has_ttl: bool = False
+    ttl: int | None = None
+    """Seconds after its end when the cluster removes it."""
     pods: tuple[PodSeen, ...] = ()
     """Oldest first."""
 

@@ -49,6 +49,7 @@ def plan(seen: Observed) -> Plan:
     stamp = c.Stamp(seen.now, seen.job.metadata.generation)
     if end(world, stamp):
         _release_all(world, "the job has ended")
+        world.actions += _clean_up(world)
     elif seen.job.spec.suspend:
         _release_all(world, "the job is suspended")
         world.status = world.status.model_copy(
@@ -64,7 +65,11 @@ def plan(seen: Observed) -> Plan:
 
 
 def _terminal(status: JobStatus) -> bool:
-    return c.holds(status.conditions, "Complete") or c.holds(status.conditions, "Failed")
+    """Tell whether there is a verdict; that a spec was invalid ends with the spec that is not."""
+    failed = c.find(status.conditions, "Failed")
+    if failed is not None and failed.status == "True":
+        return failed.reason != c.INVALID
+    return c.holds(status.conditions, "Complete")
 
 
 def _standing(world: World) -> JobStatus:
@@ -100,11 +105,12 @@ def _start(world: World) -> None:
             rejudge(world)
         for name in (u.FINAL, u.REPORT):
             _forget(world, name)
-        status = status.model_copy(update={"best": None, "report": None, "completion_time": None})
+        status = status.model_copy(update={"best": None, "report": None})
     world.status = status.model_copy(
         update={
             "runtime": runtime_of(world.seen),
             "start_time": status.start_time or world.seen.now,
+            "completion_time": None,
             "objective_sha256": objective,
             "measured_sha256": measured,
         }
@@ -278,13 +284,14 @@ def _look_again(world: World) -> float | None:
 
 def _clean_up(world: World) -> list[Action]:
     """Return what a finished job still needs: no child left running, and their time to live."""
+    going = {action.name for action in world.actions if isinstance(action, Delete)}
     ttl = world.seen.job.spec.ttl_seconds_after_finished
     actions: list[Action] = []
     for child in world.seen.children:
-        if not child.owned or child.deleting:
+        if not child.owned or child.deleting or child.name in going:
             continue
         if child.outcome is None:
             actions.append(Delete(child.name, "the job has ended"))
-        elif ttl is not None and not child.has_ttl:
+        elif child.ttl != ttl:
             actions.append(SetTtl(child.name, ttl))
     return actions
