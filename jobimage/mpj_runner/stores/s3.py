@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import ClientError
 
 from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.stores.base import Stored
 from mpj_runner.stores.s3_client import Settings, bucket_of
-from mpj_runner.stores.s3_download import Remote, download, read_bytes
+from mpj_runner.stores.s3_download import Remote, download, head, read_bytes
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
 from mpj_runner.stores.s3_upload import encryption, put_bytes, upload
 
@@ -52,9 +52,9 @@ class S3Store:
     def fetch(self, key: str, to: Path) -> bool:
         """See ``Store.fetch``."""
         try:
-            head = self._head(key)
             full = self._prefix + key
-            download(self._bucket, Remote(full, head["ContentLength"], head["ETag"]), to)
+            found = head(self._bucket, full)
+            download(self._bucket, Remote(full, found["ContentLength"], found["ETag"]), to)
         except MissingError:
             return False
         return True
@@ -92,7 +92,7 @@ class S3Store:
     def size(self, key: str) -> int | None:
         """See ``Store.size``."""
         try:
-            return int(self._head(key)["ContentLength"])
+            return int(head(self._bucket, self._prefix + key)["ContentLength"])
         except MissingError:
             return None
 
@@ -137,10 +137,6 @@ class S3Store:
                         )
                         removed += 1
         return removed
-
-    def _head(self, key: str) -> Any:  # noqa: ANN401 - parsed from the wire
-        with explained(self._bucket.place):
-            return self._bucket.client.head_object(Bucket=self._bucket.name, Key=self._prefix + key)
 
     def _put_if_new(self, key: str, data: bytes) -> str | None:
         """Put on the condition that there is nothing; return S3's word for a refusal."""

@@ -5,18 +5,19 @@ import http.client
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from botocore import exceptions as b
+from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
 from mpj_runner.contract.errors import TransientError
 from mpj_runner.stores.s3_client import CONCURRENCY, Bucket
-from mpj_runner.stores.s3_errors import explained
+from mpj_runner.stores.s3_errors import code_of, explained
 
 PART: Final = 16 * 2**20
 """Bytes of one request."""
@@ -60,6 +61,30 @@ def read_bytes(bucket: Bucket, key: str) -> bytes:
         except _BROKEN as error:
             tried += 1
             _pause(bucket, key, tried, error)
+
+
+def head(bucket: Bucket, key: str) -> Any:  # noqa: ANN401 - parsed from the wire
+    """Return what the server says of an object.
+
+    The refusal of a HEAD has no words, so the first byte is asked for to hear them.
+
+    Raises:
+        MissingError: there is no such object.
+        UserError, TransientError: see ``download``.
+    """
+    with explained(bucket.place):
+        try:
+            return bucket.client.head_object(Bucket=bucket.name, Key=key)
+        except ClientError as silent:
+            if code_of(silent) not in ("400", "403"):
+                raise
+            try:
+                answer = bucket.client.get_object(Bucket=bucket.name, Key=key, Range="bytes=0-0")
+            except ClientError as told:
+                told.operation_name = silent.operation_name
+                raise told from silent
+            answer["Body"].close()
+            raise
 
 
 def download(bucket: Bucket, remote: Remote, to: Path) -> None:
@@ -144,8 +169,29 @@ class _Range:
                 IfMatch=self.remote.etag,
             )
         with contextlib.closing(answer["Body"]) as body:  # its own context checks no length
+            began = self.at
+            if not self._is_wanted(answer, end):
+                raise self._other(end)
             while block := body.read(_BLOCK):
+                if self.at + len(block) > end:
+                    raise self._other(end)
                 self.at += os.pwrite(self.file, block, self.at)
+            if self.at == began:
+                raise b.IncompleteReadError(actual_bytes=0, expected_bytes=end - began)
+
+    def _is_wanted(self, answer: Mapping[str, Any], end: int) -> bool:
+        """Tell whether the bytes are those of the range: a server may ignore that and send all."""
+        if (told := answer.get("ContentRange")) is not None:
+            return str(told).startswith(f"bytes {self.at}-")
+        return self.at == 0 and end == self.remote.size == answer.get("ContentLength")
+
+    def _other(self, end: int) -> TransientError:
+        bucket = self.bucket
+        return TransientError(
+            f"{bucket.field}: asked for the bytes {self.at}-{end - 1} of "
+            f"s3://{bucket.name}/{self.remote.key}, {bucket.place.endpoint} sent others: see that "
+            "the server, and any proxy before it, heeds the header Range"
+        )
 
 
 def _pause(bucket: Bucket, key: str, tried: int, error: Exception) -> None:

@@ -67,6 +67,8 @@ _PASSING: Final = frozenset(
         "ThrottlingException",
     }
 )
+_UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "doesn't match")
+"""What TLS says of a server that will be no better the next time; all else may be the network."""
 _PERMISSIONS: Final = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "DeleteObjects": "s3:DeleteObject",
@@ -90,7 +92,7 @@ def explained(place: Place) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if code_of(error) in _MISSING:
+        if code_of(error) in _MISSING and error.operation_name in ("GetObject", "HeadObject"):
             raise MissingError from error
         raise explain(error, place) from error
     except (BotoCoreError, ResponseParserError) as error:
@@ -165,6 +167,12 @@ def _answered(error: ClientError, place: Place) -> Explained:
             f"{where}: the server lacks a part of S3 that was asked for ({text}): leave out "
             f"{f}.serverSideEncryption, and set {f}.checksums to WhenRequired"
         )
+    if code in _MISSING:
+        return UserError(
+            f"{f}.endpointURL: {place.endpoint} knows no {error.operation_name} of bucket "
+            f"{place.bucket} ({code}): correct it, it must be the address of an S3 server without "
+            "the bucket's name"
+        )
     if code in ("PreconditionFailed", "412"):
         return TransientError(f"{where}: an object was replaced while it was read: try again")
     if code in _DAMAGED:
@@ -198,7 +206,7 @@ def _unanswered(error: BotoCoreError | ResponseParserError, place: Place) -> Exp
     f, endpoint = place.access.field, place.endpoint
     words = " ".join(str(error).split())
     cause = _cause(error)
-    if isinstance(error, b.SSLError):
+    if isinstance(error, b.SSLError) and any(word in words for word in _UNTRUSTED):
         return UserError(
             f"{f}.endpointURL: {endpoint} can't be trusted ({cause}): name the Secret with "
             f"its ca.crt in {f}.caSecretRef (mpj run: AWS_CA_BUNDLE), or write http:// if the "

@@ -9,7 +9,7 @@ from typing import Final
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import canonical, digest
 from mpj_runner.stores.s3_client import Bucket, Settings, bucket_of
-from mpj_runner.stores.s3_download import Remote, download_all
+from mpj_runner.stores.s3_download import Remote, download_all, head
 from mpj_runner.stores.s3_errors import MissingError, explained
 
 MAX_OBJECTS: Final = 5_000_000
@@ -75,11 +75,10 @@ def s3_source(uri: str, field: str, settings: Settings) -> S3Source:
 
 def _object(bucket: Bucket, key: str) -> Remote | None:
     try:
-        with explained(bucket.place):
-            head = bucket.client.head_object(Bucket=bucket.name, Key=key)
+        found = head(bucket, key)
     except MissingError:
         return None
-    return Remote(key, head["ContentLength"], head["ETag"])
+    return Remote(key, found["ContentLength"], found["ETag"])
 
 
 def _below(bucket: Bucket, prefix: str) -> Iterator[tuple[Remote, PurePosixPath]]:

@@ -7,10 +7,10 @@ know, or S3's own SHA-256 where ``checksums`` is WhenSupported.
 import base64
 import hashlib
 import mimetypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from mpj_runner.contract.errors import UserError
 from mpj_runner.stores.base import check_digest, file_digest
 from mpj_runner.stores.s3_client import CONCURRENCY, Bucket
+from mpj_runner.stores.s3_download import head
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
 
 PART: Final = 16 * 2**20
@@ -27,6 +28,10 @@ PART: Final = 16 * 2**20
 _PARTS: Final = 10_000
 _IDLE: Final = timedelta(minutes=2)
 """An upload that got a part more lately may have a living writer: it is left alone."""
+_OVER: Final = ("InvalidPart", "NoSuchUpload")
+"""Answers for an upload, or parts of one, that are not there any more."""
+_DEFAULT: Final = "CRC64NVME"
+"""The checksum that S3 itself makes of an upload that was begun without one."""
 _IN_FLIGHT: Final = CONCURRENCY // 2
 """Parts in memory at once."""
 
@@ -99,8 +104,7 @@ def _check(bucket: Bucket, data: bytes) -> dict[str, str]:
 
 def _size(bucket: Bucket, key: str) -> int | None:
     try:
-        with explained(bucket.place):
-            return int(bucket.client.head_object(Bucket=bucket.name, Key=key)["ContentLength"])
+        return int(head(bucket, key)["ContentLength"])
     except MissingError:
         return None
 
@@ -170,34 +174,38 @@ class _Multipart:
 
     def _left(self) -> list[dict[str, Any]] | None:
         """Take the newest upload of this key that no living writer adds to; return its parts."""
-        try:
-            found = self.bucket.client.list_multipart_uploads(
-                Bucket=self.bucket.name, Prefix=self.key
-            )
-        except ClientError:
-            return None  # no right to list, or a server that cannot: begin anew
-        now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
-        own = [u for u in found.get("Uploads", ()) if u["Key"] == self.key]
-        for upload in sorted(own, key=lambda u: u["Initiated"], reverse=True):
-            self.upload = upload["UploadId"]
-            parts = self._listed()
-            if all(p["LastModified"] <= now - _IDLE for p in parts) and parts:
-                return parts
+        with explained(self.bucket.place):
+            try:
+                found = self.bucket.client.list_multipart_uploads(
+                    Bucket=self.bucket.name, Prefix=self.key
+                )
+                own = [u for u in found.get("Uploads", ()) if u["Key"] == self.key]
+                for upload in sorted(own, key=lambda u: u["Initiated"], reverse=True):
+                    self.upload = upload["UploadId"]
+                    parts = self._listed()
+                    if self._fits(upload, parts) and _are_idle(parts, found):
+                        return parts
+            except ClientError as error:
+                if code_of(error) in _OVER:
+                    raise _GoneError from error
+                # No right to list, or a server that cannot: begin anew.
         return None
 
     def _listed(self) -> list[dict[str, Any]]:
         pages = self.bucket.client.get_paginator("list_parts")
-        with explained(self.bucket.place):
-            try:
-                return [
-                    part
-                    for page in pages.paginate(
-                        Bucket=self.bucket.name, Key=self.key, UploadId=self.upload
-                    )
-                    for part in page.get("Parts", ())
-                ]
-            except ClientError as error:
-                raise self._gone(error) from error
+        return [
+            part
+            for page in pages.paginate(Bucket=self.bucket.name, Key=self.key, UploadId=self.upload)
+            for part in page.get("Parts", ())
+        ]
+
+    def _fits(self, upload: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> bool:
+        """Tell whether an upload was begun with the checksums that this one sends."""
+        algorithm = upload.get("ChecksumAlgorithm") or None
+        of_parts = [part.get("ChecksumSHA256") for part in parts]
+        if self._sha:
+            return algorithm in (None, "SHA256") and all(of_parts)
+        return algorithm in (None, _DEFAULT) and not any(of_parts)
 
     def _have(self, part: dict[str, Any] | None, data: bytes) -> bool:
         """Tell whether the server has these bytes as this part."""
@@ -225,10 +233,16 @@ class _Multipart:
                     Bucket=self.bucket.name, Key=self.key, UploadId=self.upload, **arguments
                 )
             except ClientError as error:
-                raise self._gone(error) from error
+                if code_of(error) in _OVER:
+                    raise _GoneError from error
+                raise
 
-    def _gone(self, error: ClientError) -> Exception:
-        return _GoneError() if code_of(error) == "NoSuchUpload" else error
+
+def _are_idle(parts: Collection[Mapping[str, Any]], answer: Mapping[str, Any]) -> bool:
+    """Tell whether there are parts, and none is so young that its writer may live."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return bool(parts) and all(part["LastModified"] <= now - _IDLE for part in parts)
 
 
 def _settled(pending: set[Future[None]], most: int) -> set[Future[None]]:
