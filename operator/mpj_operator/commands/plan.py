@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.commands.files import absolute_uri, read_job, refuse_claims, with_identity
+from mpj_operator.commands.override import with_store
 from mpj_operator.commands.run import local_settings
 from mpj_operator.core.actions import Create
 from mpj_operator.core.containers import FETCH
@@ -39,12 +40,12 @@ def plan(path: Path, out: Path | None, store: str | None, console: Console) -> i
     """
     job = read_job(path)
     folder = (out or Path("mpj-out") / job.metadata.name).absolute()
-    update: dict[str, Any] = {"parallelism": EVERYTHING}
-    if store is not None:
-        update["storage"] = None
-    job = job.model_copy(update={"spec": job.spec.model_copy(update=update)})
-    refuse_claims(job, path)
     root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
+    if store is not None:
+        job = with_store(job, root)
+    spec = job.spec.model_copy(update={"parallelism": EVERYTHING})
+    job = job.model_copy(update={"spec": spec})
+    refuse_claims(job, path)
     settings = replace(local_settings(root), max_active=None)
     with tempfile.TemporaryDirectory(prefix="mpj-plan-") as temporary:
         probed = asyncio.run(_look(with_identity(job, Path(temporary)), settings, Path(temporary)))

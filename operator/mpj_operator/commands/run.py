@@ -14,6 +14,7 @@ from mpj_operator import __version__
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.commands.errands import do
 from mpj_operator.commands.files import absolute_uri, locked, read_job, refuse_claims, with_identity
+from mpj_operator.commands.override import with_store
 from mpj_operator.commands.results import results_view
 from mpj_operator.commands.screen import Screen, clock
 from mpj_operator.core import conditions as c
@@ -41,12 +42,12 @@ def run(path: Path, out: Path | None, store: str | None, console: Console) -> in
     if job.spec.suspend:
         raise UserError(f"{path}: spec.suspend: is true, so nothing would run: set it to false")
     folder = (out or Path("mpj-out") / job.metadata.name).absolute()
+    root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
     if store is not None:
-        job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": None})})
+        job = with_store(job, root)
     refuse_claims(job, path)
     with locked(folder):
         job = with_identity(job, folder)
-        root = absolute_uri(store, Path.cwd()) if store else (folder / "cache").as_uri()
         cluster = LocalCluster(job, folder, local_settings(root))
         interrupted = asyncio.run(_until_over(cluster, console))
         if interrupted:
