@@ -24,7 +24,7 @@ from mpj_operator.shell.kube.cluster import KubernetesCluster
 from mpj_operator.shell.kube.events import Events
 from mpj_operator.shell.leader import Lease, lead
 from mpj_operator.shell.metrics import Metrics
-from mpj_operator.shell.queue import KeyedQueue, RetryLaterError
+from mpj_operator.shell.queue import LAST_RETRY, KeyedQueue, RetryLaterError
 from mpj_operator.shell.reconcile import reconcile
 from mpj_operator.shell.resync import resync
 
@@ -186,7 +186,13 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> float | None:
         started = time.perf_counter()
-        decided = await reconcile(key, self._cluster)
+        try:
+            decided = await reconcile(key, self._cluster)
+        except ApiError as error:
+            if not error.retry_after:
+                raise
+            wait = min(error.retry_after, LAST_RETRY)
+            raise RetryLaterError(str(error), wait) from error
         self._metrics.reconciled(time.perf_counter() - started)
         return None if decided is None else decided.look_again
 

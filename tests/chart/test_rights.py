@@ -30,7 +30,7 @@ WATCHED: Final = {
     ("mixedprecision.dev", "mixedprecisionjobs/status", "patch"),
     *(("batch", "jobs", v) for v in ("get", "list", "watch", "create", "patch", "delete")),
     ("", "pods", "list"), ("", "pods", "watch"),
-    ("events.k8s.io", "events", "create"),
+    ("events.k8s.io", "events", "create"), ("events.k8s.io", "events", "list"),
 }  # fmt: skip
 
 
@@ -68,7 +68,9 @@ def objects() -> dict[str, list[dict[str, Any]]]:
 
 def _child(value: Any, *, ended: bool = False) -> dict[str, Any]:
     """Return a unit's Job; one that the new job's first look does not show yet."""
-    metadata = {**value["metadata"], "uid": "c-1"}
+    metadata = {
+        **value["metadata"], "uid": "c-1", "creationTimestamp": "2026-11-24T12:00:00Z",
+    }  # fmt: skip
     if "new" in metadata["name"]:
         metadata["labels"] = {}  # not found by its label: creation meets it by its name
     condition = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z"}

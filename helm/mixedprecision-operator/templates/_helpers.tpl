@@ -87,7 +87,7 @@ capabilities:
   verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end }}
 
 {{- define "mpj.subjects" -}}

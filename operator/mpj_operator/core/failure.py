@@ -124,6 +124,9 @@ def _ended_early(child: ChildSeen, limits: str) -> UnitView | None:
 
 
 def _active(child: ChildSeen) -> UnitView:
+    if not child.pods and child.message:
+        quota = "exceeded quota" in child.message
+        return UnitView("Pending", None, "QuotaExceeded" if quota else "PodRefused", child.message)
     if not child.pods:
         return UnitView("Pending", reason="Created", message="waits for its pod")
     pod = child.pods[-1]

@@ -1,13 +1,16 @@
 """What a cluster is to the reconciler: three verbs, over values."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import JobStatus
 from mpj_operator.core.actions import Action
 from mpj_operator.core.observed import Observed
 from mpj_operator.core.refusals import Refusal
+
+TRY_AGAIN: Final = 15.0
+"""Seconds until a refused creation is tried again; nothing tells of a quota that is free again."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,11 @@ class Key:
 class RefusedError(Exception):
     """The cluster will not create a child as things are."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, seconds: float = TRY_AGAIN) -> None:
         super().__init__(f"{refusal.reason}: {refusal.message}")
         self.refusal = refusal
+        self.seconds = seconds
+        """When to try again."""
 
 
 class Cluster(Protocol):

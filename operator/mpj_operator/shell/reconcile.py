@@ -1,17 +1,15 @@
 """Move one job one step forward: observe, plan, apply."""
 
 import logging
-from typing import Final
 
 from mpj_operator.core.actions import Create
 from mpj_operator.core.conditions import Stamp
+from mpj_operator.core.observed import ChildSeen
 from mpj_operator.core.plan import Plan, plan
 from mpj_operator.core.refusals import Refusal, with_refusals
-from mpj_operator.shell.cluster import Cluster, Key, RefusedError
+from mpj_operator.shell.cluster import TRY_AGAIN, Cluster, Key, RefusedError
 
 log = logging.getLogger(__name__)
-TRY_AGAIN: Final = 15.0
-"""Seconds until a refused creation is tried again; nothing tells of a quota that is free again."""
 
 
 async def reconcile(key: Key, cluster: Cluster) -> Plan | None:
@@ -25,6 +23,9 @@ async def reconcile(key: Key, cluster: Cluster) -> Plan | None:
         return None
     decided = plan(seen)
     refusals: dict[str, Refusal] = {}
+    waits = [] if decided.look_again is None else [decided.look_again]
+    if any(map(_waits_for_a_pod, seen.children)):
+        waits.append(TRY_AGAIN)
     for action in decided.actions:
         log.info("%s/%s: %s", key.namespace, key.name, action)
         try:
@@ -33,10 +34,13 @@ async def reconcile(key: Key, cluster: Cluster) -> Plan | None:
             if not isinstance(action, Create):
                 raise
             refusals[action.name] = error.refusal
+            waits.append(error.seconds)
     status = with_refusals(decided.status, refusals, Stamp(seen.now, seen.job.metadata.generation))
     if status != seen.job.status:
         await cluster.write_status(key, seen.job, status)
-    again = decided.look_again
-    if refusals:
-        again = min(again or TRY_AGAIN, TRY_AGAIN)
-    return Plan(decided.actions, status, again)
+    return Plan(decided.actions, status, min(waits, default=None))
+
+
+def _waits_for_a_pod(child: ChildSeen) -> bool:
+    """Tell whether something may keep a child's pods from being created: no event will end that."""
+    return child.outcome is None and not (child.suspended or child.deleting or child.pods)

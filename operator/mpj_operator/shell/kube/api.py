@@ -79,11 +79,13 @@ class Api:
                 return None
             raise
 
-    async def list(self, path: str, *, selector: str = "") -> tuple[Json, ...]:
-        """Return all objects of a collection, page by page."""
+    async def list(self, path: str, *, selector: str = "", fields: str = "") -> tuple[Json, ...]:
+        """Return the objects of a collection with such labels and fields, page by page."""
         query, found = {"limit": str(PAGE)}, []
         if selector:
             query["labelSelector"] = selector
+        if fields:
+            query["fieldSelector"] = fields
         while True:
             page = await self.request("GET", path, query=query)
             found += page["items"]
@@ -150,6 +152,11 @@ def job_path(namespace: str, name: str = "") -> str:
 def child_path(namespace: str, name: str = "") -> str:
     """Return the path of a batch/v1 Job, or of a namespace's."""
     return f"/apis/batch/v1/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
+
+
+def events_path(namespace: str) -> str:
+    """Return the path of a namespace's events."""
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
 
 
 def pods_path(namespace: str) -> str:

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mpj_operator.api.job import KIND, MixedPrecisionJob
+from mpj_operator.api.lenient import lenient_status
 from mpj_operator.api.load import API_VERSION, parse
 from mpj_operator.api.status import JobStatus
 from mpj_operator.core import names
 from mpj_operator.core.actions import Action, Create, Delete, SetTtl
 from mpj_operator.core.conditions import Stamp
-from mpj_operator.core.invalid import rejected
+from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.notes import notes
-from mpj_operator.core.observed import Observed, Settings
+from mpj_operator.core.observed import ChildSeen, Observed, Settings
 from mpj_operator.core.refusals import Refusal
 from mpj_operator.shell.cluster import Key, RefusedError
 from mpj_operator.shell.kube.api import (
@@ -25,12 +26,15 @@ from mpj_operator.shell.kube.api import (
     pods_path,
 )
 from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.kube.podless import explained
 from mpj_operator.shell.kube.seen import JOB_NAME, children_seen
 from mpj_operator.shell.queue import RetryLaterError
 
 log = logging.getLogger(__name__)
 WAIT_FOR_DELETION: Final = 2.0
 """Seconds between looks at a foreign child of our name that is being deleted."""
+NO_ANSWER: Final = 3.0
+"""Seconds until a creation is tried again that the API server did not answer, or not sensibly."""
 Json = dict[str, Any]
 
 
@@ -74,12 +78,14 @@ class KubernetesCluster:
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._settled.pop(key, None)
             return None
+        children = children_seen(jobs, pods, raw["metadata"]["uid"])
         job, problems = parse(raw)
         if job is None:
-            await self._reject(key, raw, "\n".join(map(str, problems)))
+            await self._reject(key, raw, children, "\n".join(map(str, problems)))
             return None
-        children = children_seen(jobs, pods, job.metadata.uid or "")
-        return Observed(job, children, self._now().replace(microsecond=0), self._settings)
+        now = self._now().replace(microsecond=0)
+        children = await explained(self._api, key.namespace, children, jobs, now)
+        return Observed(job, children, now, self._settings)
 
     async def _pods(self, key: Key, jobs: Sequence[Json]) -> tuple[Json, ...]:
         """Return the pods of children whose units are not known to be over: few of many."""
@@ -102,7 +108,8 @@ class KubernetesCluster:
 
     async def write_status(self, key: Key, before: MixedPrecisionJob, status: JobStatus) -> None:
         """See ``Cluster.write_status``: server-side apply, for the very object that was read."""
-        written = await self._apply(key, before.metadata.uid, status)
+        metadata = before.metadata
+        written = await self._apply(key, metadata.uid, metadata.resource_version, status)
         self._settled[key] = frozenset(
             record.job_name
             for record in status.unit_statuses
@@ -112,12 +119,20 @@ class KubernetesCluster:
         for note in notes(before.status, status):
             self._events.tell(written, note)
 
-    async def _apply(self, key: Key, uid: str | None, status: JobStatus) -> Json:
+    async def _apply(
+        self, key: Key, uid: str | None, version: str | None, status: JobStatus
+    ) -> Json:
         body = {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            # With the uid, the status of a deleted job never reaches its namesake.
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                # With these, a status reaches neither a deleted job's namesake nor a job whose
+                # spec, or whose status by another operator, was not seen.
+                "uid": uid,
+                "resourceVersion": version,
+            },
             "status": status.to_json(),
         }
         try:
@@ -130,16 +145,24 @@ class KubernetesCluster:
             )
         except ApiError as error:
             if error.status in (404, 409):
-                raise RetryLaterError("the job was deleted or replaced meanwhile", 0.0) from error
+                raise RetryLaterError("the job was changed or deleted meanwhile") from error
             raise
 
-    async def _reject(self, key: Key, raw: Json, problems: str) -> None:
-        old = JobStatus.model_validate(raw.get("status", {}))
-        stamp = Stamp(self._now().replace(microsecond=0), raw["metadata"].get("generation"))
-        status = rejected(old, problems, stamp)
+    async def _reject(
+        self, key: Key, raw: Json, children: Sequence[ChildSeen], problems: str
+    ) -> None:
+        """Say what is wrong with a spec; its units end, since nobody wants what they make."""
+        metadata = raw["metadata"]
+        old = lenient_status(raw.get("status"))
+        stamp = Stamp(self._now().replace(microsecond=0), metadata.get("generation"))
+        actions, status = stopped(rejected(old, problems, stamp), children, stamp.now)
+        for action in actions:
+            log.info("%s/%s: %s", key.namespace, key.name, action)
+            await self._delete(key, action.name)
         if status == old:
             return
-        written = await self._apply(key, raw["metadata"]["uid"], status)
+        version = metadata["resourceVersion"]
+        written = await self._apply(key, metadata["uid"], version, status)
         self._wrote(key, old, status, written["metadata"]["resourceVersion"])
         for note in notes(old, status):
             self._events.tell(written, note)
@@ -157,6 +180,10 @@ class KubernetesCluster:
                 raise RetryLaterError("the namespace is being deleted", 60.0) from error
             elif error.status in (400, 403, 422):
                 raise RefusedError(Refusal("Refused", error.message)) from error
+            elif error.status in (0, 409, 429) or error.status >= 500:
+                # Whether it was created or not: the next pass finds it, or creates it, by its name.
+                wait = error.retry_after or NO_ANSWER
+                raise RefusedError(Refusal("CreateFailed", str(error)), wait) from error
             else:
                 raise
 

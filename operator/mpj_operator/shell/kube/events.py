@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mpj_operator.core.notes import Note
-from mpj_operator.shell.kube.api import FIELD_MANAGER, Api
+from mpj_operator.shell.kube.api import FIELD_MANAGER, Api, events_path
 
 log = logging.getLogger(__name__)
 NOTE: Final = 1024
@@ -51,9 +51,8 @@ class Events:
                 "resourceVersion": metadata["resourceVersion"],
             },
         }
-        path = f"/apis/events.k8s.io/v1/namespaces/{metadata['namespace']}/events"
         try:
-            self._waiting.put_nowait((path, event))
+            self._waiting.put_nowait((events_path(metadata["namespace"]), event))
         except asyncio.QueueFull:
             log.warning("an event was dropped", extra={"reason": note.reason})
 
