@@ -251,7 +251,7 @@ def test_a_spec_that_was_invalid_for_a_while_does_no_harm(turns):
     before = simulation.job.status
     for _ in range(2):
         children = tuple(simulation.children.values())
-        actions, status = stopped(simulation.job.status, children)
+        actions, status = stopped(simulation.job.status, children, simulation.now)
         for action in actions:
             simulation._perform(action)
         status = rejected(status, "spec.search: is wrong", c.Stamp(simulation.now, 2))
@@ -309,6 +309,96 @@ def test_at_the_deadline_what_is_accepted_still_wins():
     assert condition(simulation, "Complete").reason == "DeadlineExceeded"
     assert status.best.name == "int8"
     assert {r.name: r.state for r in status.candidates}["slow"] == "Failed"
+
+
+def put_pod(simulation: Simulation, name: str = "p", **fields: object) -> None:
+    """Give the only live child a pod that was scheduled now."""
+    (child,) = simulation.live()
+    pod = PodSeen(
+        name, "Running", (ContainerSeen("eval", "running"),), scheduled=simulation.now, **fields
+    )  # type: ignore[arg-type]
+    simulation._put(child, pods=(pod,), suspended=False)
+    simulation.step()
+
+
+def preempt(simulation: Simulation) -> None:
+    (child,) = simulation.live()
+    simulation._put(child, pods=(), suspended=True)
+
+
+def suspend_and_resume(simulation: Simulation) -> None:
+    change_spec(simulation, suspend=True)
+    simulation.step()
+    change_spec(simulation, suspend=False)
+
+
+def invalidate(simulation: Simulation) -> None:
+    children = tuple(simulation.children.values())
+    actions, status = stopped(simulation.job.status, children, simulation.now)
+    for action in actions:
+        simulation._perform(action)
+    simulation.job = simulation.job.model_copy(update={"status": status})
+
+
+def delete(simulation: Simulation) -> None:
+    (child,) = simulation.live()
+    del simulation.children[child.name]
+
+
+@pytest.mark.parametrize("pause", [preempt, suspend_and_resume, invalidate, delete])
+def test_the_deadline_counts_the_time_with_a_pod_and_no_other(pause):
+    simulation = Simulation(job(activeDeadlineSeconds=100))
+    simulation.step()
+    put_pod(simulation)
+    simulation.now += timedelta(seconds=40)
+    pause(simulation)
+    simulation.step()
+    assert simulation.job.status.spent_seconds == 40
+    simulation.now += timedelta(seconds=1000)
+    simulation.step()
+    assert simulation.job.status.state != "Failed"
+    put_pod(simulation, "q")
+    simulation.now += timedelta(seconds=59)
+    assert simulation.step().look_again == 1
+    simulation.now += timedelta(seconds=1)
+    simulation.step()
+    assert condition(simulation, "Failed").reason == "DeadlineExceeded"
+
+
+def test_the_clock_of_a_unit_that_is_stopped_early_stops():
+    simulation = Simulation(job(activeDeadlineSeconds=100))
+    simulation.step()
+    (prepare,) = simulation.live()
+    oom = ContainerSeen("export", "terminated", 137, "OOMKilled")
+    pods = tuple(PodSeen(n, "Failed", (oom,), scheduled=simulation.now) for n in "ab")
+    simulation._put(prepare, pods=pods)
+    simulation.now += timedelta(seconds=10)
+    simulation.step()
+    record = simulation.job.status.unit_statuses[0]
+    assert (record.reason, record.completion_time) == ("OOMKilled", simulation.now)
+
+
+@pytest.mark.parametrize(("times", "state"), [(5, "Running"), (6, "Failed")])
+def test_pods_that_were_drained_and_are_gone_still_count(times, state):
+    simulation = Simulation(job())
+    simulation.step()
+    for number in range(times):
+        put_pod(simulation, f"p{number}")
+        simulation.step()
+        if simulation.live():
+            put_pod(simulation, f"p{number}", disrupted=True)
+    if simulation.live():
+        put_pod(simulation, "last")
+    record = simulation.job.status.unit_statuses[0]
+    assert record.state == state
+    if state == "Failed":
+        assert record.message == "its pods were disrupted 6 times"
+        assert condition(simulation, "Failed").reason == "PrepareFailed"
+
+
+def test_a_unit_that_succeeded_keeps_its_last_step():
+    done = run(Simulation(job()))
+    assert {record.step for record in done.job.status.unit_statuses} == {"last"}
 
 
 def test_finished_children_get_their_time_to_live_only_at_the_end():

@@ -94,7 +94,7 @@ class UnitStatus(Value):
     state: UnitState = "Pending"
     """How far it is."""
     step: Name | None = None
-    """The step that runs, or that failed."""
+    """The step that runs, that failed, or that was the last."""
     reason: Reason | None = None
     """Why it waits or failed, in one word."""
     message: Message | None = None
@@ -103,6 +103,13 @@ class UnitStatus(Value):
     """What it left behind."""
     lost: Annotated[int, Field(ge=0, le=100)] = 0
     """How often its result could not be read and it was made again."""
+    disrupted_pods: (
+        Annotated[
+            tuple[Annotated[str, StringConstraints(max_length=253)], ...], Field(max_length=16)
+        ]
+        | None
+    ) = None
+    """Pods of this attempt that were drained, preempted or lost with their node; the first few."""
     start_time: Time | None = None
     """When its first pod was scheduled."""
     completion_time: Time | None = None
@@ -183,6 +190,9 @@ class JobStatus(Value):
     """When the first unit was created."""
     completion_time: Time | None = None
     """When the job became Complete or Failed."""
+    spent_seconds: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Time with a pod scheduled of units that were made again since; counts for
+    activeDeadlineSeconds."""
     units: UnitCounts | None = None
     """How many units there are, by state."""
     progress: (

@@ -41,18 +41,19 @@ class UnitView:
     """The child still runs but must not: delete it."""
 
 
-def view(child: ChildSeen, *, limits: str) -> UnitView:
+def view(child: ChildSeen, *, limits: str, disruptions: int = 0) -> UnitView:
     """Judge one child.
 
     Args:
         child: the batch/v1 Job and its pods as seen.
         limits: the field of the spec that limits its resources, for messages.
+        disruptions: of its pods so far; those that are still there are counted all the same.
     """
     if child.outcome == "Complete":
         return _complete(child)
     if child.outcome == "Failed":
         return _failed(child, limits)
-    if ended := _ended_early(child, limits):
+    if ended := _ended_early(child, limits, disruptions):
         return ended
     if child.suspended:
         return UnitView("Queued", reason="Queued", message="waits for admission by its queue")
@@ -64,7 +65,8 @@ def _complete(child: ChildSeen) -> UnitView:
         if pod.phase == "Succeeded" and pod.containers:
             words = Termination.decode(pod.containers[-1].message)
             if words is not None and words.manifest is not None:
-                return UnitView("Succeeded", reason="Succeeded", termination=words)
+                last = pod.containers[-1].name
+                return UnitView("Succeeded", last, reason="Succeeded", termination=words)
     return UnitView("Lost", reason="ResultLost", message="the pod's last words were not readable")
 
 
@@ -104,8 +106,8 @@ def _from_eviction(pod: PodSeen, limits: str) -> UnitView:
     return UnitView("Failed", broken.name if broken else None, "Evicted", message)
 
 
-def _ended_early(child: ChildSeen, limits: str) -> UnitView | None:
-    disruptions = sum(pod.disrupted for pod in child.pods)
+def _ended_early(child: ChildSeen, limits: str, disruptions: int) -> UnitView | None:
+    disruptions = max(disruptions, sum(pod.disrupted for pod in child.pods))
     if disruptions > MAX_DISRUPTIONS:
         last = next((pod.evicted for pod in reversed(child.pods) if pod.evicted), "")
         message = f"its pods were disrupted {disruptions} times" + (last and f"; last: {last}")

@@ -1,12 +1,13 @@
 """The status of a job whose spec cannot be carried out."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from mpj_operator.api.status import JobStatus
 from mpj_operator.core import conditions as c
 from mpj_operator.core.actions import Delete
 from mpj_operator.core.observed import ChildSeen
-from mpj_operator.core.records import is_active, released
+from mpj_operator.core.records import active_seconds, is_active, released
 
 
 def rejected(status: JobStatus, problems: str, stamp: c.Stamp) -> JobStatus:
@@ -30,7 +31,7 @@ def rejected(status: JobStatus, problems: str, stamp: c.Stamp) -> JobStatus:
 
 
 def stopped(
-    status: JobStatus, children: Iterable[ChildSeen]
+    status: JobStatus, children: Iterable[ChildSeen], now: datetime
 ) -> tuple[tuple[Delete, ...], JobStatus]:
     """Return what ends the units of a job that can't go on, and the status once that is done.
 
@@ -39,6 +40,7 @@ def stopped(
     Args:
         status: what the job says now.
         children: the batch/v1 Jobs that were seen.
+        now: when they were seen.
     """
     own = [child for child in children if child.owned]
     actions = tuple(
@@ -51,7 +53,11 @@ def stopped(
         released(record) if is_active(record) and record.job_name not in finished else record
         for record in status.unit_statuses
     )
-    changes: dict[str, object] = {"unit_statuses": records}
+    spent = active_seconds(status.unit_statuses, now) - active_seconds(records, now)
+    changes: dict[str, object] = {
+        "unit_statuses": records,
+        "spent_seconds": status.spent_seconds + round(spent),
+    }
     if status.units is not None:
         active = sum(map(is_active, records))
         changes["units"] = status.units.model_copy(update={"active": active})

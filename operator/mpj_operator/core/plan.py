@@ -14,7 +14,14 @@ from mpj_operator.core.actions import Action, Create, Delete, SetTtl
 from mpj_operator.core.ending import end, final_request, report_request
 from mpj_operator.core.jobs import job_value
 from mpj_operator.core.observed import Observed
-from mpj_operator.core.records import advance, ended, is_active, is_over, released
+from mpj_operator.core.records import (
+    advance,
+    ended,
+    is_active,
+    is_over,
+    progress_words,
+    released,
+)
 from mpj_operator.core.runtime import runtime_of
 from mpj_operator.core.verdicts import absorb, propose, rejudge
 from mpj_operator.core.world import World
@@ -57,7 +64,7 @@ def plan(seen: Observed) -> Plan:
         )
     else:
         _create(world)
-        words = _progress_words(world)
+        words = progress_words(world.records.values())
         world.status = world.status.model_copy(
             update={"conditions": c.running(world.status.conditions, words, stamp)}
         )
@@ -124,7 +131,7 @@ def _forget(world: World, name: str) -> None:
         return
     if is_active(record):
         world.delete(name, "the objective has changed")
-    world.records[name] = released(record)
+    world.put(released(record))
     if name in world.results:
         artifacts = world.results[name].artifacts
         world.results[name] = Result(name=name, artifacts=artifacts)
@@ -133,9 +140,9 @@ def _forget(world: World, name: str) -> None:
 def _advance(world: World) -> None:
     """Bring every record up to what its child shows, in the order of the graph."""
     for name, unit in world.graph.items():
-        change = advance(unit, world.records.get(name), world.seen.children)
+        change = advance(unit, world.records.get(name), world.seen.children, world.seen.now)
         if change.record.job_name or change.record.attempt > 1:
-            world.records[name] = change.record
+            world.put(change.record)
         if change.stop is not None:
             world.actions.append(Delete(change.stop, change.record.reason or "Failed"))
         if change.termination is not None:
@@ -210,10 +217,10 @@ def _requests(world: World, unit: u.Unit) -> tuple[Request, ...] | None:
 
 def _release_all(world: World, reason: str) -> None:
     """Delete every unfinished child; what is finished stays."""
-    for name, record in world.records.items():
+    for name, record in tuple(world.records.items()):
         if is_active(record):
             world.delete(name, reason)
-            world.records[name] = released(record)
+            world.put(released(record))
             unit = world.graph.get(name)
             if unit is not None:
                 _show(world, unit, world.records[name])
@@ -236,16 +243,6 @@ def _give_up(world: World) -> None:
         _show(world, unit, world.records[name])
     if world.search is not None:
         world.search = world.search.model_copy(update={"done": True})
-
-
-def _progress_words(world: World) -> str:
-    active = [r for r in world.records.values() if is_active(r)]
-    if not active:
-        return "nothing runs"
-    waiting = [r for r in active if r.state != "Running" and r.message]
-    shown = waiting[0] if waiting and len(waiting) == len(active) else active[0]
-    words = f"{shown.name}: {shown.step or shown.reason or shown.state}"
-    return f"{words}: {shown.message}" if shown.message and shown.state != "Running" else words
 
 
 def _status(world: World) -> JobStatus:

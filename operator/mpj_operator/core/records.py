@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from mpj_operator.api.status import ManifestReference, UnitStatus
-from mpj_operator.core.failure import UnitView, view
+from mpj_operator.core.failure import MAX_DISRUPTIONS, UnitView, view
 from mpj_operator.core.observed import ChildSeen
 from mpj_operator.core.units import Unit
 from mpj_runner.contract.messages import Termination
 
+REMEMBERED = MAX_DISRUPTIONS + 1
+"""Disrupted pods whose names are kept."""
 MAX_LOST = 3
 """Results of one unit that may get lost before it is given up."""
 
@@ -35,10 +37,43 @@ def is_active(record: UnitStatus) -> bool:
     return record.job_name is not None and not is_over(record)
 
 
-def advance(unit: Unit, record: UnitStatus | None, children: Iterable[ChildSeen]) -> Change:
+def progress_words(records: Iterable[UnitStatus]) -> str:
+    """Say what runs; where all that is active waits, what it waits for."""
+    active = [r for r in records if is_active(r)]
+    if not active:
+        return "nothing runs"
+    waiting = [r for r in active if r.state != "Running" and r.message]
+    shown = waiting[0] if waiting and len(waiting) == len(active) else active[0]
+    words = f"{shown.name}: {shown.step or shown.reason or shown.state}"
+    return f"{words}: {shown.message}" if shown.message and shown.state != "Running" else words
+
+
+def active_seconds(records: Iterable[UnitStatus], now: datetime) -> float:
+    """Return for how long a pod of these units was scheduled: the union of their times."""
+    spans = sorted(
+        (record.start_time, record.completion_time or now)
+        for record in records
+        if record.start_time is not None
+    )
+    total, until = timedelta(), datetime.min.replace(tzinfo=now.tzinfo)
+    for start, stop in spans:
+        total += max(timedelta(), stop - max(start, until))
+        until = max(until, stop)
+    return total.total_seconds()
+
+
+def advance(
+    unit: Unit, record: UnitStatus | None, children: Iterable[ChildSeen], now: datetime
+) -> Change:
     """Return what the unit's children make of its record.
 
     A child that is being deleted, or that is of an older attempt, is no longer the unit's.
+
+    Args:
+        unit: what the children are for.
+        record: of the unit so far.
+        children: of the whole job.
+        now: when they were seen; the end of a unit whose child does not tell one.
     """
     old = record or UnitStatus(name=unit.name)
     if is_over(old):
@@ -52,13 +87,20 @@ def advance(unit: Unit, record: UnitStatus | None, children: Iterable[ChildSeen]
     if not live:
         if old.job_name is None and not mine:
             return Change(old)
-        return Change(_again(old, "its Job was deleted", last=_newest(mine)))
+        return Change(_again(old, "its Job was deleted", _newest(mine), now))
     child = max(live, key=lambda c: c.attempt)
-    old = old.model_copy(update={"attempt": child.attempt, "job_name": child.name})
-    seen = view(child, limits=f"spec.resources.{'gpu' if unit.gpu else 'cpu'}.limits")
+    old = old.model_copy(
+        update={
+            "attempt": child.attempt,
+            "job_name": child.name,
+            "disrupted_pods": _disrupted(old, child),
+        }
+    )
+    limits = f"spec.resources.{'gpu' if unit.gpu else 'cpu'}.limits"
+    seen = view(child, limits=limits, disruptions=len(old.disrupted_pods or ()))
     if seen.state == "Lost":
-        return Change(_again(old, seen.message, last=child.attempt))
-    new = old.model_copy(update=_fields(old, seen, child))
+        return Change(_again(old, seen.message, child.attempt, now))
+    new = old.model_copy(update=_fields(old, seen, child, now))
     return Change(new, seen.termination, child.name if seen.stop else None)
 
 
@@ -81,13 +123,11 @@ def ended(record: UnitStatus, reason: str, message: str, now: datetime) -> UnitS
     )
 
 
-def _again(record: UnitStatus, why: str, *, last: int) -> UnitStatus:
+def _again(record: UnitStatus, why: str, last: int, now: datetime) -> UnitStatus:
     lost = record.lost + 1
     if lost > MAX_LOST:
         message = f"its result was lost {lost} times; last: {why}"
-        return record.model_copy(
-            update={"state": "Failed", "reason": "ResultLost", "message": message, "lost": lost}
-        )
+        return ended(record.model_copy(update={"lost": lost}), "ResultLost", message, now)
     return UnitStatus(
         name=record.name,
         attempt=max(record.attempt, last) + 1,
@@ -101,9 +141,18 @@ def _newest(children: Iterable[ChildSeen]) -> int:
     return max((child.attempt for child in children), default=0)
 
 
-def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen) -> dict[str, object]:
+def _disrupted(old: UnitStatus, child: ChildSeen) -> tuple[str, ...] | None:
+    """Return the disrupted pods that were seen of an attempt: drained ones are soon gone."""
+    known = (old.disrupted_pods or ()) if old.attempt == child.attempt else ()
+    now = dict.fromkeys(pod.name for pod in child.pods if pod.disrupted)
+    return (*known, *(name for name in now if name not in known))[:REMEMBERED] or None
+
+
+def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) -> dict[str, object]:
     scheduled = [pod.scheduled for pod in child.pods if pod.scheduled is not None]
     start = old.start_time or min(scheduled, default=None)
+    if seen.state == "Queued":
+        start = None  # its queue took the pod away: what it ran so far is spent
     fields: dict[str, object] = {
         "state": seen.state,
         "step": seen.step,
@@ -112,8 +161,7 @@ def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen) -> dict[str, obje
         "start_time": start,
     }
     if seen.state in ("Succeeded", "Failed"):
-        fields["completion_time"] = child.finished
+        fields["completion_time"] = child.finished or now
     if seen.termination is not None and seen.termination.manifest is not None:
         fields["manifest"] = ManifestReference(sha256=seen.termination.manifest.sha256)
-        fields["step"] = None
     return fields

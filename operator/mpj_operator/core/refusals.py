@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mpj_operator.api.status import JobStatus, UnitStatus
 from mpj_operator.core import conditions as c
+from mpj_operator.core.records import is_active, progress_words
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,17 @@ def with_refusals(status: JobStatus, refusals: Mapping[str, Refusal], stamp: c.S
         return status
     records = tuple(_refused(record, refusals) for record in status.unit_statuses)
     first = next(iter(refusals.values()))
-    active = sum(r.job_name is not None and r.state not in ("Succeeded", "Failed") for r in records)
+    active = sum(map(is_active, records))
     changes: dict[str, object] = {"unit_statuses": records}
     if status.units is not None:
         changes["units"] = status.units.model_copy(update={"active": active})
     if active == 0:
         names = ", ".join(r.name for r in records if r.reason == first.reason)
         words = f"{names}: {first.message}"
-        changes["conditions"] = c.running(status.conditions, words, stamp)
         changes["state"] = "Pending"
+    else:
+        words = progress_words(records)
+    changes["conditions"] = c.running(status.conditions, words, stamp)
     return status.model_copy(update=changes)
 
 

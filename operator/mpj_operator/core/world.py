@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import JobStatus, SearchStatus, UnitStatus
@@ -10,6 +9,7 @@ from mpj_operator.core import units as u
 from mpj_operator.core.actions import Action, Delete
 from mpj_operator.core.judge import Limits, limits
 from mpj_operator.core.observed import Observed, Settings
+from mpj_operator.core.records import active_seconds
 from mpj_operator.core.requests import Requests
 from mpj_runner.contract.messages import canonical, digest
 from mpj_runner.contract.result import Result
@@ -80,6 +80,16 @@ class World:
         """Return the units of candidates and trials, in the order of the graph."""
         return [unit for unit in self.graph.values() if unit.kind == "candidate"]
 
+    def put(self, record: UnitStatus) -> None:
+        """Set a unit's record; the time of one that starts over still counts for the deadline."""
+        old = self.records.get(record.name)
+        restarts = old is not None and old.start_time is not None and record.start_time is None
+        before = self.active_seconds() if restarts else 0.0
+        self.records[record.name] = record
+        if restarts:
+            spent = self.status.spent_seconds + round(before - self.active_seconds())
+            self.status = self.status.model_copy(update={"spent_seconds": spent})
+
     def delete(self, unit: str, reason: str) -> None:
         """Ask for a unit's child to be deleted."""
         record = self.records.get(unit)
@@ -111,14 +121,5 @@ class World:
         return digest(canonical(spec.objective.to_json())), digest(canonical(measured))
 
     def active_seconds(self) -> float:
-        """Return for how long a pod of the job was scheduled: the union of its units' times."""
-        spans = sorted(
-            (record.start_time, record.completion_time or self.seen.now)
-            for record in self.records.values()
-            if record.start_time is not None
-        )
-        total, until = timedelta(), datetime.min.replace(tzinfo=self.seen.now.tzinfo)
-        for start, stop in spans:
-            total += max(timedelta(), stop - max(start, until))
-            until = max(until, stop)
-        return total.total_seconds()
+        """Return for how long a pod of the job was scheduled, units that were made again too."""
+        return self.status.spent_seconds + active_seconds(self.records.values(), self.seen.now)
