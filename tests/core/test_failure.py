@@ -99,6 +99,16 @@ BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
             child(PodSeen("p", "Pending", (ContainerSeen("export", "waiting", None,
                                                          "ImagePullBackOff", "no such image"),))),
             "Pending", "ImagePullBackOff", "no such image", False, id="no image"),
+        pytest.param(
+            child(PodSeen("p", "Pending", (ContainerSeen("export", "waiting", None,
+                                                         "CreateContainerConfigError",
+                                                         'secret "s" not found'),))),
+            "Pending", "CreateContainerConfigError", 'secret "s" not found', False,
+            id="no secret"),
+        pytest.param(child(message='pods "x" is forbidden'), "Pending", "PodRefused",
+                     "is forbidden", False, id="the cluster refuses its pod"),
+        pytest.param(child(message="exceeded quota: gpus"), "Pending", "QuotaExceeded",
+                     "exceeded quota: gpus", False, id="a quota is used up"),
         pytest.param(child(running("eval")), "Running", "Running", "", False, id="runs"),
     ],
 )  # fmt: skip

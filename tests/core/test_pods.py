@@ -383,6 +383,72 @@ def test_an_image_is_pinned_to_what_the_first_pod_ran(image, image_id, pinned):
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        pytest.param("never pulled", "right:1", id="it was never pulled"),
+        pytest.param("lost", "right:1", id="its result was not readable"),
+        pytest.param("done", f"wrong:1@{DIGEST}", id="a result is there: one job, one runner"),
+    ],
+)
+def test_a_wrong_image_can_be_corrected_until_there_is_a_result(before, wanted):
+    simulation = Simulation(job(podOverrides={"image": "wrong:1"}))
+    simulation.step()
+    (child,) = simulation.live()
+    if before != "never pulled":
+        pod = PodSeen("p", "Running", image_id=f"wrong@{DIGEST}")
+        simulation.children[child.name] = child = replace(child, pods=(pod,))
+        simulation.succeed(child, readable=before == "done")
+        simulation.step()
+    for suspend in (True, False):
+        overrides = simulation.job.spec.pod_overrides.model_copy(update={"image": "right:1"})
+        changes = {"suspend": suspend, "pod_overrides": overrides}
+        spec = simulation.job.spec.model_copy(update=changes)
+        simulation.job = simulation.job.model_copy(update={"spec": spec})
+        simulation.step()
+        simulation.step()
+    assert simulation.job.status.runtime.image == wanted
+    for child in simulation.live():
+        found = containers(simulation.values[child.name]).values()
+        assert {container["image"] for container in found} == {wanted}
+
+
+def test_an_image_does_not_change_under_a_unit_that_runs():
+    simulation = Simulation(job(), settings=Settings("old:1", "1", "file:///store"))
+    simulation.step()
+    simulation.settings = Settings("new:1", "2", "file:///store")
+    runtime = simulation.step().status.runtime
+    assert (runtime.image, runtime.runner_version) == ("old:1", "1")
+
+
+def test_claims_that_no_container_writes_are_mounted_read_only():
+    found = children(**GPU, **CLAIMS, podOverrides={"cacheVolumeClaimName": "cache"})
+    for unit, value in found.items():
+        pod = pod_of(value)
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]
+            for volume in pod["volumes"]
+            if "persistentVolumeClaim" in volume
+        }
+        assert claims.pop("cache") == {"claimName": "cache"}
+        for name, claim in claims.items():
+            writes = {
+                not mount.get("readOnly", False)
+                for container in containers(value).values()
+                for mount in container["volumeMounts"]
+                if mount["name"] == name
+            }
+            assert claim.get("readOnly", False) is not any(writes), (unit, claim)
+    prepare = pod_of(found["prepare"])["volumes"]
+    read_only = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in prepare
+        if volume.get("persistentVolumeClaim", {}).get("readOnly")
+    }
+    assert read_only == {"data"}
+
+
 def test_later_units_run_the_digest_and_status_shows_it():
     simulation = Simulation(job(), settings=Settings("repo/job:1", "1", "file:///store"))
     simulation.step()

@@ -8,6 +8,7 @@ from mpj_operator.core import conditions as c
 from mpj_operator.core.conditions import Stamp
 from mpj_operator.core.invalid import rejected
 from mpj_operator.core.notes import notes
+from mpj_operator.core.observed import ContainerSeen, PodSeen
 from mpj_operator.core.refusals import Refusal, with_refusals
 
 STAMP = Stamp(NOW, 1)
@@ -94,6 +95,30 @@ def test_events_tell_of_a_whole_job_each_thing_once():
     assert told[-1][0] == "Complete"
 
 
+PULLS = {
+    "Back-off with its cause": (
+        'Back-off pulling image "i:1": ErrImagePull: i:1: not found', "i:1: not found",
+    ),
+    "Back-off alone": ('Back-off pulling image "i:1"', "i:1: not found"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("back_off", "cause"), PULLS.values(), ids=PULLS)
+def test_an_image_that_cannot_be_pulled_is_told_once(back_off, cause):
+    simulation, told, written = Simulation(job()), [], []
+    simulation.step()
+    (child,) = simulation.live()
+    for reason, words in (("ErrImagePull", "i:1: not found"), ("ImagePullBackOff", back_off)) * 3:
+        container = ContainerSeen("export", "waiting", None, reason, words)
+        simulation._put(child, pods=(PodSeen("p", "Pending", (container,)),))
+        before = simulation.job.status
+        after = simulation.step().status
+        told += [(note.reason, note.message) for note in notes(before, after)]
+        written += [after] if before != after else []
+    assert told == [("ImagePullBackOff", f"prepare: {cause}")]
+    assert len(written) == 1
+
+
 def test_failures_and_waiting_are_warnings():
     before = UnitStatus(name="int8", job_name="j", state="Running")
     failed = before.model_copy(update={"state": "Failed", "message": "eval: no detections"})
@@ -108,4 +133,5 @@ def test_failures_and_waiting_are_warnings():
     ):
         (note,) = notes(JobStatus(unit_statuses=(before,)), JobStatus(unit_statuses=(after,)))
         assert (note.type, note.reason, note.message) == expected
-        assert not list(notes(JobStatus(unit_statuses=(after,)), JobStatus(unit_statuses=(after,))))
+        again = after.model_copy(update={"message": "other words"}) if after != failed else after
+        assert not list(notes(JobStatus(unit_statuses=(after,)), JobStatus(unit_statuses=(again,))))

@@ -6,6 +6,7 @@ same traceback, OOMKilled, more local storage than it may use. A Job that is Com
 readable last words lost its result.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,9 +15,12 @@ from mpj_operator.core.observed import ChildSeen, ContainerSeen, PodSeen
 from mpj_runner.contract.messages import Termination
 
 MAX_DISRUPTIONS = 5
+IMAGE_PULL = "ImagePullBackOff"
+"""Also stands for ErrImagePull: a kubelet that can't pull goes to and fro between the two."""
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: )?')
 WAITING_PROBLEMS = frozenset(
     {
-        "ImagePullBackOff",
+        IMAGE_PULL,
         "ErrImagePull",
         "ErrImageNeverPull",
         "InvalidImageName",
@@ -136,11 +140,18 @@ def _active(child: ChildSeen) -> UnitView:
         return UnitView("Pending", None, "Unschedulable", pod.unschedulable)
     for container in pod.containers:
         if container.state == "waiting" and container.reason in WAITING_PROBLEMS:
-            return UnitView("Pending", container.name, container.reason, container.message)
+            return _waiting(container)
     step = _step(child)
     if pod.phase == "Running" or step:
         return UnitView("Running", step, "Running")
     return UnitView("Pending", step, "Scheduling")
+
+
+def _waiting(container: ContainerSeen) -> UnitView:
+    if container.reason not in (IMAGE_PULL, "ErrImagePull"):
+        return UnitView("Pending", container.name, container.reason, container.message)
+    # Old kubelets say while they wait that they wait, and not why: then the record knows.
+    return UnitView("Pending", container.name, IMAGE_PULL, _BACK_OFF.sub("", container.message))
 
 
 def _step(child: ChildSeen) -> str | None:

@@ -43,7 +43,7 @@ def _unit(old: UnitStatus | None, new: UnitStatus) -> Note | None:
         again = f", attempt {new.attempt}" if new.attempt > 1 else ""
         return Note("Normal", "UnitCreated", f"{new.name}: Job {new.job_name}{again}", "Create")
     waits = new.state == "Pending" and new.message
-    if waits and (old is None or (old.reason, old.message) != (new.reason, new.message)):
+    if waits and (old is None or old.reason != new.reason):  # words change often, causes do not
         reason = new.reason or "Waiting"
         kind: Literal["Normal", "Warning"] = "Normal" if reason in _CALM else "Warning"
         return Note(kind, reason, f"{new.name}: {new.message}", "Run")

@@ -71,6 +71,7 @@ def template(
             "runAsUser": 65532,
             "runAsGroup": 65532,
             "fsGroup": 65532,
+            "fsGroupChangePolicy": "OnRootMismatch",  # else each pod walks through all of a claim
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "initContainers": containers[:-1],
@@ -171,16 +172,25 @@ def _volumes(
         names += ["sealed", "sealed-tmp"]
     limit = job.spec.resources_for(accelerator=unit.gpu).limits.get("ephemeral-storage")
     empty = {} if limit is None else {"sizeLimit": limit}
-    claims = {_claim_volume(c): c for request in requests for c in request.claims}
-    if (cache := job.spec.pod_overrides.cache_volume_claim_name) is not None:
-        claims["cache"] = cache
-    return [
+    written: dict[str, bool] = {}
+    for request in requests:
+        for claim, writes in request.claims.items():
+            written[claim] = written.get(claim, False) or writes
+    volumes = [
         *({"name": name, "emptyDir": dict(empty)} for name in names),
-        *(
-            {"name": name, "persistentVolumeClaim": {"claimName": claim}}
-            for name, claim in claims.items()
-        ),
+        *(_claimed(_claim_volume(claim), claim, writes) for claim, writes in written.items()),
     ]
+    if (cache := job.spec.pod_overrides.cache_volume_claim_name) is not None:
+        volumes.append(_claimed("cache", cache, writes=True))
+    return volumes
+
+
+def _claimed(name: str, claim: str, writes: bool) -> dict[str, Any]:
+    """Return the volume of a claim, read-only where no container writes: so it may be shared."""
+    source: dict[str, Any] = {"claimName": claim}
+    if not writes:
+        source["readOnly"] = True
+    return {"name": name, "persistentVolumeClaim": source}
 
 
 def _claim_volume(claim: str) -> str:

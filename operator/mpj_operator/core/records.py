@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mpj_operator.api.status import ManifestReference, UnitStatus
-from mpj_operator.core.failure import MAX_DISRUPTIONS, UnitView, view
+from mpj_operator.core.failure import IMAGE_PULL, MAX_DISRUPTIONS, UnitView, view
 from mpj_operator.core.observed import ChildSeen
 from mpj_operator.core.units import Unit
 from mpj_runner.contract.messages import Termination
@@ -141,6 +141,12 @@ def _newest(children: Iterable[ChildSeen]) -> int:
     return max((child.attempt for child in children), default=0)
 
 
+def _known_cause(old: UnitStatus, seen: UnitView) -> str | None:
+    if seen.reason != IMAGE_PULL:
+        return None
+    return old.message if old.reason == IMAGE_PULL else "its image can't be pulled"
+
+
 def _disrupted(old: UnitStatus, child: ChildSeen) -> tuple[str, ...] | None:
     """Return the disrupted pods that were seen of an attempt: drained ones are soon gone."""
     known = (old.disrupted_pods or ()) if old.attempt == child.attempt else ()
@@ -157,7 +163,7 @@ def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) ->
         "state": seen.state,
         "step": seen.step,
         "reason": seen.reason or None,
-        "message": seen.message[:1024] or None,
+        "message": seen.message[:1024] or _known_cause(old, seen),
         "start_time": start,
     }
     if seen.state in ("Succeeded", "Failed"):

@@ -6,18 +6,26 @@ from typing import Final
 
 from mpj_operator.api.status import Runtime
 from mpj_operator.core.observed import ChildSeen, Observed
+from mpj_operator.core.records import is_active
 
 _DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{64})$")
 
 
 def runtime_of(seen: Observed) -> Runtime:
-    """Return what judges a job: fixed at the first look, by digest once a pod has run."""
-    settings = seen.settings
+    """Return what judges a job: fixed by the first result, by digest once a pod has run.
+
+    Until then a wrong podOverrides.image may be corrected, but not under a unit that runs.
+    """
+    settings, records = seen.settings, seen.job.status.unit_statuses
     image = seen.job.spec.pod_overrides.image or settings.image
-    runtime = seen.job.status.runtime
-    if runtime is None:
-        runtime = Runtime(image=image, runner_version=settings.runner_version)
-    pinned = pinned_image(runtime.image or image, seen.children)
+    runtime = seen.job.status.runtime or Runtime()
+    if not any(record.manifest is not None or is_active(record) for record in records):
+        version = settings.runner_version
+        runtime = runtime.model_copy(update={"image": image, "runner_version": version})
+    # Pods of an attempt that is given up may have run an image that was corrected since.
+    current = {record.job_name for record in records}
+    children = [child for child in seen.children if child.name in current]
+    pinned = pinned_image(runtime.image or image, children)
     return runtime.model_copy(update={"image": pinned})
 
 
