@@ -129,7 +129,7 @@ def left_by(name: str, step_name: StepName, folder: Path) -> Left:
     """
     try:
         return _checked(folder, LEAVES[step_name])
-    except (_OddError, ValidationError, OSError, RecursionError) as error:
+    except (_OddError, ValueError, OSError, RecursionError) as error:  # a path may hold a NUL
         raise UserError(
             f"{name} left something else than the step {step_name} does, so the code that came "
             f"with the model did it: do not trust this model ({str(error).splitlines()[0]})"

@@ -200,6 +200,8 @@ FILES = {"model": MODEL, "metadata": "steps/export/metadata.json"}
                      id="a path that leads out"),
         pytest.param(forged(files={**FILES, "model": "/etc/passwd"}), "is no path below",
                      id="an absolute path"),
+        pytest.param(forged(files={**FILES, "model": "a\0b"}), "embedded null",
+                     id="a path that no system takes"),
         pytest.param(forged(files={**FILES, "model": ""}), "is no path below", id="no path"),
         pytest.param(forged(files={"model": MODEL}), "the files are model", id="a file too few"),
         pytest.param(forged(files={**FILES, "engine": MODEL}), "the files are engine",

@@ -1,7 +1,12 @@
 """A folder as a store: whole or nothing, first writer wins, and errors that say what to do."""
 
+import errno
+import os
+import shutil
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -164,3 +169,62 @@ def test_what_python_compiles_changes_no_digest(tmp_path):
     before = source_digest(one)
     tree(one, {"__pycache__/detector.pyc": b"2"})
     assert source_digest(one) == before
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_claim_without_hard_links_has_first_writers_too(tmp_path, monkeypatch, number):
+    def link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    store = FileStore(tmp_path / "store")
+    assert store.put_new("m/k", b"one") == b"one"
+    assert store.put_new("m/k", b"two") == b"one"
+    assert [path.name for path in (tmp_path / "store/m").iterdir()] == ["k"]
+
+
+def test_removal_leaves_the_folders_that_writers_use(tmp_path):
+    store = FileStore(tmp_path / "store")
+    keys = ["blobs/sha256/1", "manifests/eval/1", "jobs/n/j/u/logs/1", "jobs/n/j2/u/1"]
+    for key in keys:
+        store.put(key, file(tmp_path, b""))
+    store.remove(keys[:3])
+    left = {p.relative_to(store.root).as_posix() for p in store.root.rglob("*") if p.is_dir()}
+    assert left == {
+        "blobs", "blobs/sha256", "manifests", "manifests/eval", "jobs", "jobs/n", "jobs/n/j2",
+        "jobs/n/j2/u",
+    }  # fmt: skip
+
+
+def test_a_folder_that_a_collection_took_away_is_made_again(tmp_path, monkeypatch):
+    store = FileStore(tmp_path / "store")
+    makes = tempfile.mkstemp
+
+    def late(**where: object) -> object:
+        monkeypatch.setattr(tempfile, "mkstemp", makes)
+        Path(str(where["dir"])).rmdir()
+        return makes(**where)
+
+    monkeypatch.setattr(tempfile, "mkstemp", late)
+    store.put("jobs/n/j/u/1", file(tmp_path, b"1"))
+    assert store.read("jobs/n/j/u/1") == b"1"
+
+
+def test_what_vanishes_during_a_listing_is_left_out(tmp_path):
+    store = FileStore(tmp_path / "store")
+    for key in ("jobs/a/1", "jobs/a/2", "jobs/b/1"):
+        store.put(key, file(tmp_path, b""))
+    found = store.objects("jobs/")
+    assert next(found).key == "jobs/a/1"
+    shutil.rmtree(store.root / "jobs")
+    assert list(found) == []
+
+
+def test_unfinished_writes_of_others_stay(tmp_path):
+    store = FileStore(tmp_path)
+    for name in ("blobs/sha256/.part-1", "manifests/eval/.part-2", "others/.part-3", ".part-4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert store.remove_unfinished(timedelta(seconds=-5)) == 2
+    assert (tmp_path / "others/.part-3").exists()
+    assert (tmp_path / ".part-4").exists()

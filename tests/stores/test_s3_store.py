@@ -180,6 +180,8 @@ def test_a_server_without_conditional_puts_is_found_out(
     with caplog.at_level(logging.WARNING):
         assert one.put_new("m/1", b"one") == b"one"
     assert "lacks conditional puts" in caplog.text
+    three = open_store(endpoint_url=faults.endpoint)
+    assert three.put_new("m/1", b"three") == b"one", "what was there is not written over"
     assert one.put_new("m/2", b"one") == b"one"
     assert one.put_new("m/2", b"other") == b"one"
     two.put_new("m/3", b"two")
@@ -250,6 +252,22 @@ def test_listing_and_removing(store, server, bucket, tmp_path):
     assert sorted(server.objects(bucket)) == ["some/prefix/a/2", "some/prefix/ab"]
 
 
+@pytest.mark.parametrize("code", ["MissingContentMD5", "InvalidRequest", "NotImplemented"])
+def test_a_server_that_removes_no_batches(open_store, server, bucket, faults, tmp_path, code):
+    """The SDK sends a CRC32 where older servers want the Content-MD5."""
+    store = open_store(endpoint_url=faults.endpoint)
+    for name in ("a/0", "a/1"):
+        store.put(name, file(tmp_path, b"1"))
+    gone = times(1, Answer(404, "NoSuchKey"), lambda s: s.method == "DELETE" and "a/9" in s.path)
+    batch = times(9, Answer(400, code), lambda s: s.method == "POST")
+    faults.rule = lambda seen: gone(seen) or batch(seen)
+    store.remove(["a/0", "a/1", "a/9"])
+    assert server.objects(bucket) == {}
+    faults.rule = lambda s: Answer(400, code) if s.method == "POST" else Answer(403, "AccessDenied")
+    with pytest.raises(UserError, match="grant s3:DeleteObject to"):
+        store.remove(["a/0"])
+
+
 def test_encryption_is_asked_for(open_store, faults: Proxy, tmp_path, small_parts):
     encryption = {"algorithm": "aws:kms", "kmsKeyID": "key-1"}
     store = open_store(endpoint_url=faults.endpoint, encryption=encryption)
@@ -267,9 +285,18 @@ def test_encryption_is_asked_for(open_store, faults: Proxy, tmp_path, small_part
 
 
 def test_an_unfinished_upload_is_removed_once_it_is_old(store, server, bucket):
-    server.client().create_multipart_upload(Bucket=bucket, Key="some/prefix/x")
+    for key in ("blobs/sha256/x", "manifests/eval/x", "jobs/n/j/u/x", "others/x"):
+        server.client().create_multipart_upload(Bucket=bucket, Key=f"some/prefix/{key}")
     assert store.remove_unfinished(timedelta(days=1)) == 0
-    assert store.remove_unfinished(timedelta(seconds=-5)) == 1
+    assert store.remove_unfinished(timedelta(seconds=-5)) == 3
+    (left,) = server.client().list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert left["Key"] == "some/prefix/others/x"
+
+
+def test_an_upload_that_is_over_by_now_is_not_removed(open_store, server, bucket, faults):
+    server.client().create_multipart_upload(Bucket=bucket, Key="some/prefix/blobs/x")
+    faults.rule = times(1, Answer(404, "NoSuchUpload"), lambda s: s.method == "DELETE")
+    assert open_store(endpoint_url=faults.endpoint).remove_unfinished(timedelta(seconds=-5)) == 0
 
 
 def test_a_key_below_an_object_is_told(store, tmp_path):

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from mpj_runner.contract.errors import TransientError
 from mpj_runner.contract.messages import Blob
+
+LEVELS: Final = ("blobs/", "manifests/", "jobs/")
+"""What all keys of a store start with; what lies beside is not the store's."""
 
 
 class Store(Protocol):

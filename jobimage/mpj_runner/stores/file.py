@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,13 +12,19 @@ from pathlib import Path
 from typing import Final
 
 from mpj_runner.contract.errors import UserError
-from mpj_runner.stores.base import Stored, check_digest, file_digest
+from mpj_runner.stores.base import LEVELS, Stored, check_digest, file_digest
 
 _PART: Final = ".part-"
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems without hard links answer."""
 
 
 class FileStore:
-    """Keep objects as files; every write is a rename or a link, so no reader sees half a file."""
+    """Keep objects as files; every write is a rename or a link, so no reader sees half a file.
+
+    Where there are no links, a reader may see half of what ``put_new`` writes: half a manifest is
+    a miss.
+    """
 
     def __init__(self, root: Path, uri: str = "") -> None:
         """Use a folder; it is made by the first write.
@@ -65,6 +72,10 @@ class FileStore:
                 os.link(temporary, target)
             except FileExistsError:
                 return target.read_bytes()
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return _written_new(target, data)
         return data
 
     def size(self, key: str) -> int | None:
@@ -82,32 +93,48 @@ class FileStore:
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See ``Listed.objects``."""
-        root = self._path(prefix.rstrip("/"))
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and not path.name.startswith(_PART):
-                found = path.stat()
-                modified = datetime.fromtimestamp(found.st_mtime, UTC)
-                yield Stored(path.relative_to(self.root).as_posix(), found.st_size, modified)
+        with self._explained():
+            for path, found in self._files(prefix):
+                if not path.name.startswith(_PART):
+                    modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                    yield Stored(path.relative_to(self.root).as_posix(), found.st_size, modified)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """See ``Listed.remove``; folders that become empty go too."""
+        """See ``Listed.remove``; a job's folders that become empty go too."""
+        jobs = self.root / "jobs"
         for key in keys:
             path = self._path(key)
             with self._explained():
                 path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that has something
                 for parent in path.parents:
-                    if parent == self.root or any(parent.iterdir()):
+                    if jobs not in parent.parents:
                         break
                     parent.rmdir()
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         """See ``Listed.remove_unfinished``."""
         limit = (datetime.now(UTC) - older_than).timestamp()
-        old = [path for path in self.root.rglob(f"{_PART}*") if path.stat().st_mtime < limit]
+        removed = 0
         with self._explained():
-            for path in old:
-                path.unlink(missing_ok=True)
-        return len(old)
+            for path, found in (pair for level in LEVELS for pair in self._files(level)):
+                if path.name.startswith(_PART) and found.st_mtime < limit:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def _files(self, prefix: str) -> Iterator[tuple[Path, os.stat_result]]:
+        """List plain files below a prefix; what vanishes meanwhile is left out."""
+        for here, folders, files in os.walk(self._path(prefix.rstrip("/")), onerror=_unless_gone):
+            folders.sort()
+            for name in sorted(files):
+                path = Path(here, name)
+                try:
+                    found = path.stat()
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    yield path, found
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -117,8 +144,10 @@ class FileStore:
 
     @contextlib.contextmanager
     def _temporary(self, target: Path) -> Iterator[Path]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=_PART)
+        try:
+            handle, name = _made(target.parent)
+        except FileNotFoundError:  # a collection of old objects took the empty folder away
+            handle, name = _made(target.parent)
         os.close(handle)
         path = Path(name)
         path.chmod(0o644)
@@ -147,3 +176,28 @@ class FileStore:
                     "spec.storage.uri (mpj run: --store) to a folder that this user may write"
                 ) from error
             raise
+
+
+def _made(folder: Path) -> tuple[int, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkstemp(dir=folder, prefix=_PART)
+
+
+def _written_new(target: Path, data: bytes) -> bytes:
+    """Write a file unless it exists, without links; return what it holds."""
+    try:
+        file = target.open("xb")
+    except FileExistsError:
+        return target.read_bytes()
+    try:
+        with file:
+            file.write(data)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    return data
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

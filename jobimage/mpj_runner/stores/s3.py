@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Final
 from botocore.exceptions import ClientError
 
 from mpj_runner.contract.errors import TransientError, UserError
-from mpj_runner.stores.base import Stored
-from mpj_runner.stores.s3_client import Settings, bucket_of
+from mpj_runner.stores.base import LEVELS, Stored
+from mpj_runner.stores.s3_client import CONCURRENCY, Settings, bucket_of
 from mpj_runner.stores.s3_download import Remote, download, head, read_bytes
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
 from mpj_runner.stores.s3_upload import encryption, put_bytes, upload
@@ -23,6 +24,14 @@ _EXISTS: Final = ("PreconditionFailed", "412")
 _RACED: Final = ("ConditionalRequestConflict", "OperationAborted")
 _UNKNOWN: Final = ("InvalidArgument", "InvalidRequest", "NotImplemented")
 """Answers of servers that refuse the header of a conditional put."""
+_NO_BATCHES: Final = (
+    "InvalidDigest",
+    "InvalidRequest",
+    "MethodNotAllowed",
+    "MissingContentMD5",
+    "NotImplemented",
+)
+"""Answers of servers that remove one by one, or want the Content-MD5 that the SDK sends no more."""
 _TRIES: Final = 6
 _BATCH: Final = 1000
 """Objects that one request removes."""
@@ -74,6 +83,8 @@ class S3Store:
         for tried in range(_TRIES):
             if self._conditional is False:
                 return self._put_last(key, data)
+            if self._conditional is None and (held := self.read(key)) is not None:
+                return held
             with explained(self._bucket.place):
                 refused = self._put_if_new(key, data)
             if refused is None:
@@ -114,29 +125,60 @@ class S3Store:
         left = iter(keys)
         while batch := list(islice(left, _BATCH)):
             with explained(self._bucket.place):
-                answer = self._bucket.client.delete_objects(
-                    Bucket=self._bucket.name,
-                    Delete={"Objects": [{"Key": self._prefix + key} for key in batch]},
-                )
-            for error in answer.get("Errors", ()):
+                try:
+                    answer = self._bucket.client.delete_objects(
+                        Bucket=self._bucket.name,
+                        Delete={"Objects": [{"Key": self._prefix + key} for key in batch]},
+                    )
+                except ClientError as error:
+                    if code_of(error) not in _NO_BATCHES:
+                        raise
+                    self._remove_each(batch)
+                    continue
+            for refused in answer.get("Errors", ()):
+                key = refused["Key"].removeprefix(self._prefix)
                 raise UserError(
-                    f"{self._bucket.field}: {self.uri(error['Key'])} can't be removed "
-                    f"({error.get('Code')}): grant s3:DeleteObject"
+                    f"{self._bucket.field}: {self.uri(key)} can't be removed "
+                    f"({refused.get('Code')}): grant s3:DeleteObject"
                 )
+
+    def _remove_each(self, keys: Iterable[str]) -> None:
+        """Remove objects by a request each."""
+
+        def remove(key: str) -> None:
+            try:
+                self._bucket.client.delete_object(Bucket=self._bucket.name, Key=self._prefix + key)
+            except ClientError as error:
+                if code_of(error) != "NoSuchKey":
+                    raise
+
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            for _ in pool.map(remove, keys):
+                pass
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         """See ``Listed.remove_unfinished``: uploads in parts that nobody has finished."""
         limit, removed = datetime.now(UTC) - older_than, 0
         pages = self._bucket.client.get_paginator("list_multipart_uploads")
         with explained(self._bucket.place):
-            for page in pages.paginate(Bucket=self._bucket.name, Prefix=self._prefix):
-                for found in page.get("Uploads", ()):
-                    if found["Initiated"].astimezone(UTC) < limit:
-                        self._bucket.client.abort_multipart_upload(
-                            Bucket=self._bucket.name, Key=found["Key"], UploadId=found["UploadId"]
-                        )
-                        removed += 1
+            for level in LEVELS:
+                for page in pages.paginate(Bucket=self._bucket.name, Prefix=self._prefix + level):
+                    for found in page.get("Uploads", ()):
+                        if found["Initiated"].astimezone(UTC) < limit:
+                            removed += self._abort(found["Key"], found["UploadId"])
         return removed
+
+    def _abort(self, key: str, upload: str) -> bool:
+        """Give an upload up; False when it is over by now."""
+        try:
+            self._bucket.client.abort_multipart_upload(
+                Bucket=self._bucket.name, Key=key, UploadId=upload
+            )
+        except ClientError as error:
+            if code_of(error) != "NoSuchUpload":
+                raise
+            return False
+        return True
 
     def _put_if_new(self, key: str, data: bytes) -> str | None:
         """Put on the condition that there is nothing; return S3's word for a refusal."""

@@ -71,6 +71,7 @@ _UNTRUSTED: Final = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "doesn
 """What TLS says of a server that will be no better the next time; all else may be the network."""
 _PERMISSIONS: Final = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject and s3:ListBucket",
