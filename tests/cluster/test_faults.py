@@ -300,6 +300,19 @@ def test_a_quota_that_is_full_is_said_and_waited_for(world, operating):
     assert_complete(world.until("Complete", seconds=60))
 
 
+def test_a_quota_of_pods_that_is_full_is_said_and_waited_for(world, operating):
+    """The Job is created; only the Job controller's events say why its pod is not."""
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/pods": "0"}}}
+    world.plane.api.create(path(("v1", "resourcequotas"), world.namespace), quota)
+    world.apply()
+    record = world.until_unit("prepare", reason="QuotaExceeded")
+    assert record["state"] == "Pending"
+    assert "count/pods" in record["message"]
+    assert "count/pods" in condition(world.status(), "Ready")["message"]
+    world.plane.api.delete(path(("v1", "resourcequotas"), world.namespace, "none"))
+    assert_complete(world.until("Complete", seconds=90))
+
+
 def test_a_pod_that_no_node_can_take_is_said(world, operating):
     world.apply(podOverrides={"nodeSelector": {"no": "such"}})
     record = world.until_unit("prepare", reason="Unschedulable")

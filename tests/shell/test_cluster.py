@@ -58,6 +58,8 @@ class World:
     async def list(self, path, *, selector="", fields=""):
         if path.endswith("/events"):
             self.fields.append(fields)
+            if "LIST" in self.refuse:
+                raise self.refuse["LIST"]
             return tuple(self.events)
         return tuple(self.children) if path.endswith("/jobs") and selector else ()
 
@@ -188,6 +190,14 @@ async def test_who_is_not_asked_why_there_is_no_pod(created, changes):
     world.event(QUOTA)
     await world.cluster.observe(KEY)
     assert world.fields == []
+
+
+async def test_a_role_that_may_not_list_events_does_not_stop_a_job():
+    world = World()
+    world.child()
+    world.refuse["LIST"] = error(403, "Forbidden")
+    decided = await reconcile(KEY, world.cluster)
+    assert next(r for r in decided.status.unit_statuses if r.job_name).reason == "Created"
 
 
 def test_the_words_of_an_ended_child_are_no_refusal():

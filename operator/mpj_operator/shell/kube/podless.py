@@ -1,5 +1,6 @@
 """Children whose pods are not created: only the Job controller's events say why."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -7,8 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mpj_operator.core.observed import ChildSeen
-from mpj_operator.shell.kube.api import Api, events_path
+from mpj_operator.shell.kube.api import Api, ApiError, events_path
 
+log = logging.getLogger(__name__)
 PATIENCE: Final = timedelta(seconds=5)
 """Age of a child without pods from which on it is asked why."""
 _POD: Final = re.compile(r'pods? "[^"]*"')
@@ -36,15 +38,22 @@ async def explained(
     for child in children:
         metadata = by_name[child.name]
         if _is_podless(child) and _age(metadata, now) >= PATIENCE:
-            fields = f"regarding.uid={metadata['uid']},reason=FailedCreate"
-            events = await api.list(events_path(namespace), fields=fields)
-            child = replace(child, message=newest_words(events))
+            child = replace(child, message=await _words(api, namespace, metadata["uid"]))
         result.append(child)
     return tuple(result)
 
 
-def newest_words(events: Iterable[Json]) -> str:
-    """Return the note of the newest event, without the pod's name, which is new each time."""
+async def _words(api: Api, namespace: str, uid: str) -> str:
+    """Return the note of a Job's newest FailedCreate, without the pod's name: it is new each time.
+
+    A role that may not list events must not keep the job from going on.
+    """
+    try:
+        fields = f"regarding.uid={uid},reason=FailedCreate"
+        events = await api.list(events_path(namespace), fields=fields)
+    except ApiError as error:
+        log.warning("why a Job in %s has no pod cannot be asked: %s", namespace, error)
+        return ""
     newest = max(events, key=_when, default=None)
     return "" if newest is None else _POD.sub("its pod", newest.get("note") or "")
 
