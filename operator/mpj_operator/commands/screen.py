@@ -60,7 +60,7 @@ class Screen:
         if record.state == "Pending":
             return
         words = f"{record.name:<20} {record.state}"
-        if record.step:
+        if record.step and record.state != "Succeeded":
             words += f" {record.step}"
         if record.state == "Succeeded" and (seconds := elapsed(record, datetime.now(UTC))):
             words += f" ({clock(seconds)})"
@@ -77,7 +77,9 @@ class Screen:
         for record in status.unit_statuses:
             icon, style = _ICONS[record.state]
             seconds = elapsed(record, now)
-            detail = record.message if record.state == "Failed" else record.step
+            detail = record.step if record.state != "Succeeded" else None
+            if record.state == "Failed":
+                detail = record.message
             table.add_row(
                 Text(icon, style=style),
                 Text(record.name, style="dim" if record.state == "Pending" else ""),
