@@ -7,7 +7,7 @@ from pathlib import Path
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import Blob
 from mpj_runner.pod import Pod
-from mpj_runner.stores.base import Store, blob_key, file_digest, holds
+from mpj_runner.stores.base import Store, blob_key, file_digest
 from mpj_runner.stores.folders import pack, unpack
 
 
@@ -57,7 +57,11 @@ class Blobs:
         return folder
 
     def put(self, path: Path) -> Blob:
-        """Put a file or folder into the store, unless it is there, and keep a copy."""
+        """Put a file or folder into the store and keep a copy.
+
+        What is there already is written again: an old object may be about to be collected, and one
+        that was written just now is not.
+        """
         folder = path.is_dir()
         if folder:
             packed = self.pod.folder("packed") / path.name
@@ -65,8 +69,7 @@ class Blobs:
             path = packed
         sha256 = file_digest(path)
         blob = Blob(sha256=sha256, size_bytes=path.stat().st_size, folder=folder)
-        if not holds(self.store, blob):
-            self.store.put(blob_key(sha256), path, sha256)
+        self.store.put(blob_key(sha256), path, sha256)
         kept = self.pod.kept(sha256)
         if not kept.exists():
             temporary = kept.with_name(f"{kept.name}.part")

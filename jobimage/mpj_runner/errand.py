@@ -14,7 +14,7 @@ from pathlib import Path
 from mpj_runner.contract.errands import Collect, Collected, Errand, Fetch
 from mpj_runner.contract.errors import EXIT_TRANSIENT, EXIT_USER, TransientError, UserError
 from mpj_runner.stores.base import Listed, blob_key, file_digest
-from mpj_runner.stores.garbage import old_objects
+from mpj_runner.stores.garbage import Used, old_objects
 from mpj_runner.stores.open import Places
 
 
@@ -54,11 +54,16 @@ def fetch(store: Listed, wanted: Fetch) -> None:
 
 
 def collect(store: Listed, asked: Collect, now: datetime) -> Collected:
-    """Find what is old, and remove it when that is asked for."""
-    age = timedelta(seconds=asked.older_than_seconds)
-    found, keys = old_objects(store, now - age, jobs=asked.jobs)
+    """Find what is old, and remove it when that is asked for.
+
+    To read all that is young takes a while, so right before the removal there is a second look,
+    which reads only what was written since.
+    """
+    age, used = timedelta(seconds=asked.older_than_seconds), Used()
+    found, _ = old_objects(store, now - age, jobs=asked.jobs, used=used)
     if not asked.delete:
         return found
+    found, keys = old_objects(store, now - age, jobs=asked.jobs, used=used)
     store.remove(keys)
     return found.model_copy(update={"unfinished": store.remove_unfinished(age)})
 

@@ -34,7 +34,7 @@ from mpj_runner.contract.step import StepResult
 from mpj_runner.inputs import Resolved, key_digest, output_of
 from mpj_runner.pod import Pod
 from mpj_runner.steps.table import STEPS, Entry, step
-from mpj_runner.stores.base import Store, blob_key, holds, manifest_key
+from mpj_runner.stores.base import Store, holds, manifest_key
 from mpj_runner.stores.folders import copied
 from mpj_runner.stores.open import Places
 from mpj_runner.stores.sources import LocalSource
@@ -220,9 +220,7 @@ class Runner:
         cached = tuple(done.name for done in self.pod.done if done.cached)
         unit = UnitManifest(steps=self.pod.manifests, cached=cached)
         path = self.blobs.file(unit.model_dump_json(exclude_none=True).encode())
-        blob = self.blobs.put(path)
-        self.store.put(blob_key(blob.sha256), path, blob.sha256)  # its age tells what is in use
-        return blob
+        return self.blobs.put(path)  # its age tells what is in use
 
     def _key(self, inputs: Mapping[str, Resolved]) -> str:
         parts = {
@@ -244,8 +242,13 @@ class Runner:
         return hardware_of(params.backend) if self.entry.on_backend else None
 
     def _cached(self, key: str) -> StepManifest | None:
-        data = self.store.read(manifest_key(self.request.step, key))
-        return None if data is None else self._usable(data)
+        where = manifest_key(self.request.step, key)
+        data = self.store.read(where)
+        if data is None or self._usable(data) is None:
+            return None
+        # Young from now on, a collection leaves it and its blobs alone until the unit names it.
+        self.store.put(where, self.blobs.file(data))
+        return self._usable(data)
 
     def _usable(self, data: bytes) -> StepManifest | None:
         """Return the manifest when it is whole and all of its blobs are there."""

@@ -4,20 +4,25 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mpj_runner import __main__ as entry
 from mpj_runner import runner as runner_module
+from mpj_runner.contract.errands import Collect
 from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.contract.messages import Input, Request, Termination, UnitManifest
 from mpj_runner.contract.step import StepResult
 from mpj_runner.contract.steps import CalibrateOutcome, CalibrateParams
+from mpj_runner.errand import collect
 from mpj_runner.runner import Runner
 from mpj_runner.stores.base import blob_key
 from mpj_runner.stores.file import FileStore
+from mpj_runner.stores.garbage import old_objects
 from mpj_runner.stores.overlay import OverlayStore
 
 
@@ -113,6 +118,46 @@ def test_other_bytes_are_another_key(step, store, source, tmp_path):
     source.write_text("y")
     Runner(asked, store, pod(tmp_path, "2")).execute()
     assert step.runs == 2
+
+
+def aged(store: FileStore) -> None:
+    """Make all objects a year old."""
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 365 * 86400,) * 2)
+
+
+def test_no_collection_takes_what_a_pod_took_from_the_cache(step, store, source, tmp_path):
+    """Long before the unit's manifest names it."""
+    asked = request(store, last=False, inputs=from_source(source))
+    Runner(asked, store, pod(tmp_path, "1")).execute()
+    aged(store)
+    before = sorted(path for path in store.root.rglob("*") if path.is_file())
+    assert Runner(asked, store, pod(tmp_path, "2")).execute().steps[0].cached
+    collect(store, Collect(older_than_seconds=86400, delete=True), datetime.now(UTC))
+    assert sorted(path for path in store.root.rglob("*") if path.is_file()) == before
+
+
+def test_no_collection_takes_old_bytes_that_are_made_again(step, store, source, tmp_path):
+    """Between the put of a result's files and that of its manifest."""
+    Runner(
+        request(store, last=False, inputs=from_source(source)), store, pod(tmp_path, "1")
+    ).execute()
+    aged(store)
+    changed = request(
+        store, last=False, inputs=from_source(source), params={"calibratePerNode": True}
+    )
+    put_new, limit = store.put_new, datetime.now(UTC) - timedelta(days=1)
+    olds: list[str] = []
+
+    def put(key: str, data: bytes) -> bytes:
+        olds.extend(old_objects(store, limit, jobs=False)[1])
+        return put_new(key, data)
+
+    store.put_new = put
+    Runner(changed, store, pod(tmp_path, "2")).execute()
+    assert step.runs == 2
+    assert [key.split("/")[0] for key in olds] == ["manifests"]
 
 
 def test_a_missing_blob_is_a_miss(step, store, source, tmp_path):

@@ -155,6 +155,33 @@ def test_only_asked_is_anything_removed(shop):
     assert {p.relative_to(shop.store.root).as_posix() for p in files} == kept
 
 
+@pytest.mark.parametrize("became", ["young", "named by a young unit", "linked by a report"])
+def test_what_comes_into_use_while_all_is_read_stays(shop, monkeypatch, became):
+    old, other = shop.step("old", 40), shop.step("unused", 40)
+    shop.step("young", 1)
+    sha256 = old.outputs["statistics"].sha256
+    used = {
+        "young": lambda: shop.step("old", 0, blob_days=40),
+        "named by a young unit": lambda: shop.unit(old, days=0),
+        "linked by a report": lambda: shop.put(
+            "jobs/n/j/u/report.json", json.dumps({"sha256": sha256}).encode(), 40
+        ),
+    }
+    read, reads = shop.store.read, []
+
+    def slow(key: str) -> bytes | None:
+        reads.append(key)
+        if len(reads) == 1:
+            used[became]()
+        return read(key)
+
+    monkeypatch.setattr(shop.store, "read", slow)
+    collect(shop.store, Collect(older_than_seconds=30 * 86400, delete=True), NOW)
+    assert shop.store.size(blob_key(sha256)) is not None
+    assert shop.store.size(blob_key(other.outputs["statistics"].sha256)) is None
+    assert len(reads) == len(set(reads)), "the second look reads only what is new"
+
+
 def test_a_bucket_is_collected_like_a_folder(store, shop, server, bucket, tmp_path):
     """S3 sets an object's age itself, so here all is as old as the last second."""
     manifest = shop.step("x", 0)

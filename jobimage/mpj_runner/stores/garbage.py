@@ -22,14 +22,23 @@ from mpj_runner.stores.base import Listed, Stored, blob_key, manifest_key
 M = TypeVar("M", StepManifest, UnitManifest)
 _READERS: Final = 16
 _LARGEST_MANIFEST: Final = 2**20
+_REPORT: Final = re.compile(r"jobs/[^/]+/[^/]+/[^/]+/report\.json")
 _ARTIFACT: Final = re.compile(rb'"sha256":\s*"([0-9a-f]{64})"')
 
 
 @dataclass
-class _Used:
-    """Keys that stay because something refers to them."""
+class Used:
+    """Keys that stay because something refers to them; a second look reads only what is new."""
 
     keys: set[str] = field(default_factory=set)
+    read: set[Stored] = field(default_factory=set)
+    """What has been read for them."""
+
+    def unread(self, objects: Iterable[Stored]) -> list[str]:
+        """Return the keys of what has not been read yet, and count it as read."""
+        new = [one for one in objects if one not in self.read]
+        self.read.update(new)
+        return [one.key for one in new]
 
     def add_step(self, manifest: StepManifest) -> None:
         """Keep a result and its files."""
@@ -42,13 +51,16 @@ class _Used:
         self.keys.update(blob_key(sha256) for sha256 in digests)
 
 
-def old_objects(store: Listed, limit: datetime, *, jobs: bool) -> tuple[Collected, list[str]]:
+def old_objects(
+    store: Listed, limit: datetime, *, jobs: bool, used: Used | None = None
+) -> tuple[Collected, list[str]]:
     """Return what is old in numbers, and the keys to remove, in the order to remove them.
 
     Args:
         store: what to look through; nothing is changed.
         limit: objects written before it may be old.
         jobs: whether job folders may be old.
+        used: what an earlier look found to be in use; what this one finds is added.
 
     Raises:
         UserError: the URI is not that of a store.
@@ -66,7 +78,9 @@ def old_objects(store: Listed, limit: datetime, *, jobs: bool) -> tuple[Collecte
         for name, objects in folders.items()
         if jobs and all(one.modified < limit for one in objects)
     }
-    used = _used(store, limit, manifests, blobs, folders.keys() - old_folders.keys())
+    kept = [one for name, objects in folders.items() if name not in old_folders for one in objects]
+    used = Used() if used is None else used
+    _add_used(used, store, limit, manifests, blobs, kept)
     old_manifests = [m for m in manifests if m.modified < limit and m.key not in used.keys]
     old_blobs = [b for b in blobs if b.modified < limit and b.key not in used.keys]
     of_jobs = [one for objects in old_folders.values() for one in objects]
@@ -91,27 +105,26 @@ def _folders(objects: Iterable[Stored]) -> dict[str, list[Stored]]:
     return folders
 
 
-def _used(
+def _add_used(
+    used: Used,
     store: Listed,
     limit: datetime,
     manifests: Iterable[Stored],
     blobs: Iterable[Stored],
-    folders: Iterable[str],
-) -> _Used:
-    used = _Used()
-    steps = [m.key for m in manifests if m.modified >= limit]
-    units = [b.key for b in blobs if b.modified >= limit and b.size <= _LARGEST_MANIFEST]
-    reports = [f"{folder}/report.json" for folder in folders]
-    for data in _read(store, steps):
+    of_jobs: Iterable[Stored],
+) -> None:
+    steps = [m for m in manifests if m.modified >= limit]
+    units = [b for b in blobs if b.modified >= limit and b.size <= _LARGEST_MANIFEST]
+    reports = [one for one in of_jobs if _REPORT.fullmatch(one.key)]
+    for data in _read(store, used.unread(steps)):
         if (step := _parsed(StepManifest, data)) is not None:
             used.add_step(step)
-    for data in _read(store, units):
+    for data in _read(store, used.unread(units)):
         if data.startswith(b"{") and (unit := _parsed(UnitManifest, data)) is not None:
             for step in unit.steps:
                 used.add_step(step)
-    for data in _read(store, reports):
+    for data in _read(store, used.unread(reports)):
         used.add_blobs(found.decode() for found in _ARTIFACT.findall(data))
-    return used
 
 
 def _read(store: Listed, keys: Iterable[str]) -> Iterator[bytes]:
