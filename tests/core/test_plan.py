@@ -404,10 +404,12 @@ def test_a_unit_that_succeeded_keeps_its_last_step():
 def test_finished_children_get_their_time_to_live_only_at_the_end():
     simulation = Simulation(job(ttlSecondsAfterFinished=60))
     while simulation.job.status.state != "Complete":
+        decided = simulation.step()
         assert {child.ttl for child in simulation.children.values()} <= {None}
-        simulation.step()
+        assert decided.look_again == (1 if decided.status.state == "Complete" else None)
         for child in simulation.live():
             simulation.succeed(child)
+    assert simulation.step().look_again is None
     assert {child.ttl for child in simulation.children.values()} == {60}
     assert simulation.step().actions == ()
 

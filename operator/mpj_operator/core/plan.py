@@ -56,7 +56,6 @@ def plan(seen: Observed) -> Plan:
     stamp = c.Stamp(seen.now, seen.job.metadata.generation)
     if end(world, stamp):
         _release_all(world, "the job has ended")
-        world.actions += _clean_up(world)
     elif seen.job.spec.suspend:
         _release_all(world, "the job is suspended")
         world.status = world.status.model_copy(
@@ -271,9 +270,14 @@ def _status(world: World) -> JobStatus:
 
 
 def _look_again(world: World) -> float | None:
-    """Return when the deadline would be reached if pods keep running."""
+    """Return when the deadline would be reached if pods keep running.
+
+    A verdict is written before the children get their time to live: a crash must not lose both.
+    """
+    if _terminal(world.status):
+        return 1.0 if _clean_up(world) else None
     seconds = world.seen.job.spec.active_deadline_seconds
-    if seconds is None or _terminal(world.status):
+    if seconds is None:
         return None
     left = seconds - world.active_seconds()
     return max(1.0, left) if left > 0 else None
