@@ -51,6 +51,7 @@ READY = STATUS.to_json()["conditions"]
     [
         pytest.param(None, {}, id="none"),
         pytest.param([1], {}, id="no mapping"),
+        pytest.param({"state": "\ud800"}, {}, id="half a character"),
         pytest.param(changed(), changed(), id="all known"),
         pytest.param(changed(later={"a": 1}), changed(), id="a member of a later version"),
         pytest.param(

@@ -29,7 +29,10 @@ def lenient_status(raw: object) -> JobStatus:
             context = {"resource": True}
             return JobStatus.model_validate_json(json.dumps(known), strict=True, context=context)
         except ValidationError as error:
-            for place in _wrong(error):
+            places = _wrong(error)
+            if () in places:
+                break  # not JSON at all, such as half a surrogate pair
+            for place in places:
                 _leave_out(known, place)
     return JobStatus()
 
