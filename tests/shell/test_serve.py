@@ -5,8 +5,13 @@ import asyncio
 import pytest
 
 from mpj_operator.core.notes import Note
-from mpj_operator.serve import _is_due, beside
+from mpj_operator.serve import Operator, _is_due, beside
+from mpj_operator.settings import OperatorSettings
+from mpj_operator.shell.cluster import Key
+from mpj_operator.shell.kube.api import ApiError
 from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.metrics import Metrics
+from mpj_operator.shell.queue import LAST_RETRY, RetryLaterError
 from mpj_operator.shell.resync import resync
 
 
@@ -75,6 +80,30 @@ async def test_a_cancelled_block_waits_for_what_runs_beside_it():
 )
 def test_which_jobs_of_a_list_are_looked_at(status, due):
     assert _is_due({"metadata": {"generation": 2}, "status": status}) is due
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised", "seconds"),
+    [
+        (ApiError(429, "TooManyRequests", "slowly", 7.0), RetryLaterError, 7.0),
+        (ApiError(503, "", "away", 3600.0), RetryLaterError, LAST_RETRY),
+        (ApiError(503, "", "away", 0.0), ApiError, None),
+        (ApiError(500, "", "broken"), ApiError, None),
+    ],
+    ids=str,
+)
+async def test_a_server_that_says_when_to_come_again_is_heeded(answer, raised, seconds):
+    class Busy:
+        client = None
+
+        async def list(self, *_, **__):
+            raise answer
+
+    settings = OperatorSettings(image="i")
+    operator = Operator(settings, "1", Busy(), Metrics())
+    with pytest.raises(raised) as caught:
+        await operator._reconcile(Key("ns", "a"))
+    assert getattr(caught.value, "seconds", None) == seconds
 
 
 class Posted:
