@@ -246,7 +246,7 @@ def says(message: str, words: str) -> bool:
 
 @pytest.mark.parametrize("row", [*MODEL, *DATA], ids=lambda row: row.id)
 def test_the_job_fails_in_words_and_loses_nothing(world: World, row: Row):
-    before = world.manifests()
+    before = world.results()
     row.broken(world)
     ran = world.run()
     words = row.words.replace("ROOT", str(world.root))
@@ -272,7 +272,7 @@ def test_the_job_fails_in_words_and_loses_nothing(world: World, row: Row):
     assert not (world.out / "report.json").exists()
     assert not (world.out / "work").exists()
     assert world.damage() == []
-    assert before.items() <= world.manifests().items()
+    assert before.items() <= world.results().items()
 
 
 def test_a_mended_job_goes_on_with_what_is_there(world: World, finished: tuple[World, Ran]):

@@ -172,12 +172,26 @@ class World:
         logs = self.out / "logs"
         return {path.name for path in logs.iterdir()} if logs.exists() else set()
 
-    def manifests(self) -> dict[str, int]:
-        """Return the stored results, measurements apart, with the times they were written."""
-        found = (self.store / "manifests").rglob("*.json")
+    def manifests(self) -> dict[str, tuple[int, ...]]:
+        """Return the stored results, measurements apart, with the times their files were written.
+
+        A manifest that is used is written again, so that it stays young; only a step that runs
+        writes files.
+        """
+        blobs = self.store / "blobs/sha256"
         return {
-            path.relative_to(self.store / "manifests").as_posix(): path.stat().st_mtime_ns
-            for path in found
+            name: tuple(
+                (blobs / blob["sha256"]).stat().st_mtime_ns
+                for blob in json.loads(text)["outputs"].values()
+            )
+            for name, text in self.results().items()
+        }
+
+    def results(self) -> dict[str, str]:
+        """Return the stored manifests, measurements apart."""
+        return {
+            path.relative_to(self.store / "manifests").as_posix(): path.read_text()
+            for path in (self.store / "manifests").rglob("*.json")
             if path.parent.name not in ("benchmark", "report")
         }
 
