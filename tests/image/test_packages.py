@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import pytest
 from packaging.requirements import Requirement
@@ -59,9 +60,13 @@ def hidden(extras: Iterable[str]) -> list[str]:
     """Return the modules of this environment that an image with these extras has not."""
     asked = [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
     there = closure([*PROJECT["dependencies"], *asked])
+    # setuptools, once imported by another test, puts what it vendors on the path.
+    own = [folder for folder in sys.path if not folder.endswith("_vendor")]
+    with mock.patch.object(sys, "path", own):
+        found = importlib.metadata.packages_distributions()
     return sorted(
         module
-        for module, brought in importlib.metadata.packages_distributions().items()
+        for module, brought in found.items()
         if module not in OWN and not there & {canonicalize_name(name) for name in brought}
     )
 
