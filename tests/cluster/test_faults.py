@@ -144,7 +144,7 @@ def test_writes_and_reads_are_refused_now_and_then(plane, account_name, world):
                 world.apply(f"demo-{i}", model={"uri": f"s3://bucket/{i}.onnx"})
             for i in range(4):
                 assert_complete(world.until("Complete", f"demo-{i}", 120))
-        assert len(proxy.struck) > 5
+        assert len(proxy.struck) > 2
 
 
 def test_a_watch_that_hangs_and_says_nothing(plane, account_name, world):

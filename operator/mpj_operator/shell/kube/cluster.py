@@ -69,15 +69,15 @@ class KubernetesCluster:
 
     async def observe(self, key: Key) -> Observed | None:
         """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
-        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
-        jobs = await self._api.list(child_path(key.namespace), selector=selector)
-        pods = await self._pods(key, jobs)
-        # The job is read last: a child that is missing was missing while its owner was there, so
-        # it was not the garbage collector that took it, and making it again is right.
+        # The job is read first: whatever its status knows of was created before the children are
+        # listed, also when an operator that is on its way out wrote it.
         raw = await self._api.get(job_path(key.namespace, key.name))
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._settled.pop(key, None)
             return None
+        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
+        jobs = await self._api.list(child_path(key.namespace), selector=selector)
+        pods = await self._pods(key, jobs)
         children = children_seen(jobs, pods, raw["metadata"]["uid"])
         job, problems = parse(raw)
         if job is None:
@@ -168,6 +168,8 @@ class KubernetesCluster:
             self._events.tell(written, note)
 
     async def _create(self, key: Key, action: Create) -> None:
+        if action.job["metadata"].get("labels", {}).get(names.LABEL_ATTEMPT, "1") != "1":
+            await self._owner_is_there(key, action)
         path = child_path(key.namespace)
         try:
             await self._api.request("POST", path, action.job, query={"fieldManager": FIELD_MANAGER})
@@ -186,6 +188,14 @@ class KubernetesCluster:
                 raise RefusedError(Refusal("CreateFailed", str(error)), wait) from error
             else:
                 raise
+
+    async def _owner_is_there(self, key: Key, action: Create) -> None:
+        """Make nothing again for a job that is gone: then the garbage collector took the child."""
+        owner = action.job["metadata"]["ownerReferences"][0]["uid"]
+        found = await self._api.get(job_path(key.namespace, key.name))
+        metadata = {} if found is None else found["metadata"]
+        if metadata.get("uid") != owner or "deletionTimestamp" in metadata:
+            raise RetryLaterError("the job was deleted meanwhile", 0.2)
 
     async def _adopt(self, key: Key, action: Create) -> None:
         """Take an existing child for ours if it is; wait for a foreign one that is going."""
