@@ -119,6 +119,16 @@ def test_an_image_that_cannot_be_pulled_is_told_once(back_off, cause):
     assert len(written) == 1
 
 
+def test_a_pull_that_only_waits_names_the_image():
+    simulation = Simulation(job())
+    simulation.step()
+    (child,) = simulation.live()
+    words = 'Back-off pulling image "i:1"'
+    container = ContainerSeen("export", "waiting", None, "ImagePullBackOff", words)
+    simulation._put(child, pods=(PodSeen("p", "Pending", (container,)),))
+    assert record_of(simulation.step().status, "prepare").message == words
+
+
 def test_failures_and_waiting_are_warnings():
     before = UnitStatus(name="int8", job_name="j", state="Running")
     failed = before.model_copy(update={"state": "Failed", "message": "eval: no detections"})

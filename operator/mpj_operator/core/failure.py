@@ -17,7 +17,8 @@ from mpj_runner.contract.messages import Termination
 MAX_DISRUPTIONS = 5
 IMAGE_PULL = "ImagePullBackOff"
 """Also stands for ErrImagePull: a kubelet that can't pull goes to and fro between the two."""
-_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: )?')
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
+_BARE_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"$')
 WAITING_PROBLEMS = frozenset(
     {
         IMAGE_PULL,
@@ -147,10 +148,14 @@ def _active(child: ChildSeen) -> UnitView:
     return UnitView("Pending", step, "Scheduling")
 
 
+def says_why(message: str) -> bool:
+    """Tell whether a failing pull's message has its cause; old kubelets only say that they wait."""
+    return _BARE_BACK_OFF.match(message) is None
+
+
 def _waiting(container: ContainerSeen) -> UnitView:
     if container.reason not in (IMAGE_PULL, "ErrImagePull"):
         return UnitView("Pending", container.name, container.reason, container.message)
-    # Old kubelets say while they wait that they wait, and not why: then the record knows.
     return UnitView("Pending", container.name, IMAGE_PULL, _BACK_OFF.sub("", container.message))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mpj_operator.api.status import ManifestReference, UnitStatus
-from mpj_operator.core.failure import IMAGE_PULL, MAX_DISRUPTIONS, UnitView, view
+from mpj_operator.core.failure import IMAGE_PULL, MAX_DISRUPTIONS, UnitView, says_why, view
 from mpj_operator.core.observed import ChildSeen
 from mpj_operator.core.units import Unit
 from mpj_runner.contract.messages import Termination
@@ -141,10 +141,11 @@ def _newest(children: Iterable[ChildSeen]) -> int:
     return max((child.attempt for child in children), default=0)
 
 
-def _known_cause(old: UnitStatus, seen: UnitView) -> str | None:
-    if seen.reason != IMAGE_PULL:
-        return None
-    return old.message if old.reason == IMAGE_PULL else "its image can't be pulled"
+def _message(old: UnitStatus, seen: UnitView) -> str | None:
+    """Return what a unit says; the cause of a failing pull stays while the kubelet only waits."""
+    if seen.reason == IMAGE_PULL == old.reason and not says_why(seen.message):
+        return old.message
+    return seen.message[:1024] or None
 
 
 def _disrupted(old: UnitStatus, child: ChildSeen) -> tuple[str, ...] | None:
@@ -163,7 +164,7 @@ def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) ->
         "state": seen.state,
         "step": seen.step,
         "reason": seen.reason or None,
-        "message": seen.message[:1024] or _known_cause(old, seen),
+        "message": _message(old, seen),
         "start_time": start,
     }
     if seen.state in ("Succeeded", "Failed"):
