@@ -147,7 +147,7 @@ def _default(node: Document, value: Any) -> None:
 @cache
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
-    total: Callable[..., Any] = lambda items: celpy.celtypes.IntType(sum(items))  # noqa: E731
+    total: Callable[..., Any] = lambda items: celpy.celtypes.IntType(sum(items))  # noqa: E731 - CEL wants a value
     return environment.program(environment.compile(rule), functions={"sum": total})
 
 

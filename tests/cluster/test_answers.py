@@ -41,7 +41,7 @@ def test_jobs_end_with_a_manifest(plane: ControlPlane, namespace: str, count: in
                 lambda j: any(c["type"] == "Complete" for c in j["status"].get("conditions", ())),
                 30,
             )  # fmt: skip
-        print(f"{count} Jobs in {time.monotonic() - began:.2f} s")  # noqa: T201
+        print(f"{count} Jobs in {time.monotonic() - began:.2f} s")  # noqa: T201 - a figure to read
     for found in plane.api.items(path(POD, namespace)):
         (last,) = found["status"]["containerStatuses"]
         said = Termination.decode(last["state"]["terminated"]["message"])

@@ -201,7 +201,7 @@ class ControlPlane:
 
     def _etcd(self, call: str, body: Json) -> Json:
         request = Request(f"http://127.0.0.1:{self.etcd_port}/v3/{call}", json.dumps(body).encode())
-        with urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urlopen(request, timeout=30) as answer:  # noqa: S310 - http, ours
             return dict(json.load(answer))
 
     def _write(self) -> None:

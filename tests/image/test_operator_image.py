@@ -94,7 +94,7 @@ async def test_it_works_on_an_api_server_and_ends_when_it_is_told(
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         }  # fmt: skip
         (tmp_path / "config").write_text(yaml.safe_dump(config))
-        tmp_path.chmod(0o755)  # noqa: ASYNC240
+        tmp_path.chmod(0o755)  # noqa: ASYNC240 - one call
         options = (
             f"--volume={tmp_path}:/config:ro", "--env=KUBECONFIG=/config/config",
             "--env=MPJ_OPERATOR_IMAGE=job", "--env=MPJ_OPERATOR_PORT=0",

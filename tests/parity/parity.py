@@ -26,26 +26,26 @@ from detectors import CACHE, DEMO, MODELS, SIZE, data_set, offline, trained
 offline()
 
 import torch  # noqa: E402 - after Ultralytics' settings were moved
-from pycocotools.coco import COCO  # noqa: E402
-from pycocotools.cocoeval import COCOeval  # noqa: E402
-from ultralytics import YOLO  # noqa: E402
-from ultralytics.data.augment import LetterBox  # noqa: E402
-from ultralytics.utils.nms import non_max_suppression  # noqa: E402
-from ultralytics.utils.ops import scale_boxes  # noqa: E402
-from ultralytics.utils.patches import imread  # noqa: E402
+from pycocotools.coco import COCO  # noqa: E402 - after the path is set
+from pycocotools.cocoeval import COCOeval  # noqa: E402 - after the path is set
+from ultralytics import YOLO  # noqa: E402 - after the path is set
+from ultralytics.data.augment import LetterBox  # noqa: E402 - after the path is set
+from ultralytics.utils.nms import non_max_suppression  # noqa: E402 - after the path is set
+from ultralytics.utils.ops import scale_boxes  # noqa: E402 - after the path is set
+from ultralytics.utils.patches import imread  # noqa: E402 - after the path is set
 
-from mpj_runner.contract.model import InputSize, ModelMetadata, Preprocess  # noqa: E402
-from mpj_runner.contract.steps import (  # noqa: E402
+from mpj_runner.contract.model import InputSize, ModelMetadata, Preprocess  # noqa: E402 - after the path is set
+from mpj_runner.contract.steps import (  # noqa: E402 - after the path is set
     BuildParams,
     EvalParams,
     ExportParams,
     SnapshotParams,
 )
-from mpj_runner.steps import build, export, snapshot  # noqa: E402
-from mpj_runner.steps import eval as evaluation  # noqa: E402
-from mpj_runner.vision.decode import Limits, detect  # noqa: E402
-from mpj_runner.vision.images import list_images, read_image  # noqa: E402
-from mpj_runner.vision.resize import fit  # noqa: E402
+from mpj_runner.steps import build, export, snapshot  # noqa: E402 - after the path is set
+from mpj_runner.steps import eval as evaluation  # noqa: E402 - after the path is set
+from mpj_runner.vision.decode import Limits, detect  # noqa: E402 - after the path is set
+from mpj_runner.vision.images import list_images, read_image  # noqa: E402 - after the path is set
+from mpj_runner.vision.resize import fit  # noqa: E402 - after the path is set
 
 Array = npt.NDArray[np.float32]
 LIMITS = Limits(score_threshold=0.001, iou_threshold=0.7, max_detections=300)

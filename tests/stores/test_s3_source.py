@@ -134,8 +134,8 @@ def test_keys_that_are_no_paths_are_refused(name):
 def test_two_servers_with_two_secrets_in_one_container(server, bucket, access, tmp_path):
     """The store on one server, the source on another; each secret opens only its own."""
     with s3_server(tmp_path / "other") as other:
-        source = Access(field="spec.model", endpoint_url=other.endpoint, credentials_secret="m")  # noqa: S106
-        storage = Access(field="spec.storage", endpoint_url=server.endpoint, credentials_secret="s")  # noqa: S106
+        source = Access(field="spec.model", endpoint_url=other.endpoint, credentials_secret="m")  # noqa: S106 - names
+        storage = Access(field="spec.storage", endpoint_url=server.endpoint, credentials_secret="s")  # noqa: S106 - names
         other.put(other.bucket("models"), "m.onnx", b"not a model")
         request = Request(
             step="export",

@@ -71,7 +71,7 @@ class TensorRT:
         """Return the GPU; without one the processor, on which RTX engines can still be built."""
         return gpu() or cpu()
 
-    def _package(self) -> Any:  # noqa: ANN401 - the bindings have no type stubs
+    def _package(self) -> Any:
         try:
             return import_module(self.module)
         except ImportError as error:
@@ -100,7 +100,7 @@ class TensorRT:
                 "onnxruntime"
             )
 
-    def _config(self, trt: Any, builder: Any, params: BuildParams) -> Any:  # noqa: ANN401
+    def _config(self, trt: Any, builder: Any, params: BuildParams) -> Any:
         config = builder.create_builder_config()
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if params.precision == "fp32":
@@ -113,7 +113,7 @@ class TensorRT:
         config.max_aux_streams = 0
         return config
 
-    def _parse(self, trt: Any, network: Any, logger: Any, path: Path) -> None:  # noqa: ANN401
+    def _parse(self, trt: Any, network: Any, logger: Any, path: Path) -> None:
         parser = trt.OnnxParser(network, logger)
         if parser.parse(path.read_bytes()):
             return
@@ -127,7 +127,7 @@ class TensorRT:
             f"{words[:_WORDS] or _tail(logger.errors())}"
         )
 
-    def _rows(self, trt: Any, logger: Any, plan: Any) -> tuple[list[table.Row], tuple[str, ...]]:  # noqa: ANN401
+    def _rows(self, trt: Any, logger: Any, plan: Any) -> tuple[list[table.Row], tuple[str, ...]]:
         """Read the layers from the engine where a GPU is, else from the build log."""
         if cuda.device_count():
             engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
@@ -176,7 +176,7 @@ class TensorRTRTX(TensorRT):
                 f"{major}.{minor} ({_RTX_ABSENT[capability]}): use backend tensorrt or onnxruntime"
             )
 
-    def _config(self, trt: Any, builder: Any, params: BuildParams) -> Any:  # noqa: ANN401
+    def _config(self, trt: Any, builder: Any, params: BuildParams) -> Any:
         config = super()._config(trt, builder, params)
         targets = [_capability(trt, text) for text in params.compute_capabilities]
         if not targets and cuda.device_count():
@@ -188,7 +188,7 @@ class TensorRTRTX(TensorRT):
         return config
 
 
-def _capability(trt: Any, text: str) -> Any:  # noqa: ANN401 - no type stubs
+def _capability(trt: Any, text: str) -> Any:
     """Return the enum's member for 8.6, 86 or SM86."""
     known = {
         name: value

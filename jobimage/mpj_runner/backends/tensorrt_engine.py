@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class TensorRTEngine:
     """A deserialised plan with one execution context, one input and one output."""
 
-    def __init__(self, trt: Any, plan: Path, _options: RunOptions) -> None:  # noqa: ANN401
+    def __init__(self, trt: Any, plan: Path, _options: RunOptions) -> None:
         with listening(trt) as logger:
             # The engine must not outlive its runtime.
             self._runtime = trt.Runtime(logger)
@@ -40,7 +40,7 @@ class TensorRTEngine:
         self._input = next(memory for name, memory in self._memory.items() if name in inputs)
         self._output = next(memory for name, memory in self._memory.items() if name not in inputs)
 
-    def _context(self, trt: Any) -> Any:  # noqa: ANN401
+    def _context(self, trt: Any) -> Any:
         """Create the execution context; TensorRT-RTX compiles its kernels in here."""
         if not hasattr(self._engine, "create_runtime_config"):
             return self._engine.create_execution_context()

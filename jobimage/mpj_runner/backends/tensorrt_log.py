@@ -7,20 +7,20 @@ from typing import Any
 
 
 @functools.cache
-def logger_of(trt: Any) -> Any:  # noqa: ANN401 - the bindings have no type stubs
+def logger_of(trt: Any) -> Any:
     """Return the module's logger: one for the process's life, as TensorRT demands.
 
     Its class can only be made once the package is imported, since it extends the package's own.
     """
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc] # no type stubs
         """Keep messages while somebody listens."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self._kept: list[tuple[Any, str]] | None = None
 
-        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+        def log(self, severity: Any, message: str) -> None:
             """Receive one message."""
             if self._kept is not None:
                 self._kept.append((severity, message))
@@ -42,7 +42,7 @@ def logger_of(trt: Any) -> Any:  # noqa: ANN401 - the bindings have no type stub
 
 
 @contextmanager
-def listening(trt: Any) -> Iterator[Any]:  # noqa: ANN401 - the bindings have no type stubs
+def listening(trt: Any) -> Iterator[Any]:
     """Keep the package's messages for the block and yield its logger."""
     logger = logger_of(trt)
     logger.listen(True)

@@ -42,7 +42,7 @@ def load_ultralytics(path: Path, input_size: InputSize | None) -> Network:
     head.export, head.format, head.dynamic = True, "onnx", False
     # float() first: checkpoints are saved in half precision. fuse() also merges re-parametrised
     # branches and drops the one-to-many head of end-to-end models.
-    model = model.float().eval().fuse(verbose=False)  # type: ignore[operator]
+    model = model.float().eval().fuse(verbose=False)  # type: ignore[operator] # theirs
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     names = getattr(model, "names", None)

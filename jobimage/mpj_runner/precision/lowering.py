@@ -55,7 +55,7 @@ class _Values(NodeRuleBase):  # type: ignore[misc] # ModelOpt has no types
             return True
         return False
 
-    def _log_skipped(self, node: NodeProto, **_: Any) -> None:  # noqa: ANN401
+    def _log_skipped(self, node: NodeProto, **_: Any) -> None:  # noqa: ANN401 - ModelOpt's own
         """Stay silent: the reasons are a file of their own."""
 
 

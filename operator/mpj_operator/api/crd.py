@@ -5,7 +5,7 @@ template of the chart.
 """
 
 import sys
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
@@ -16,7 +16,9 @@ from mpj_operator.api.structural import Schema, structural
 _HEADER: Final = "# Made by `make generate` from operator/mpj_operator/api. Do not edit.\n"
 
 
-def _column(name: str, path: str, description: str, kind: str = "string", **extra: Any) -> Schema:  # noqa: ANN401
+def _column(
+    name: str, path: str, description: str, kind: str = "string", **extra: str | int
+) -> Schema:
     return {"name": name, "type": kind, "description": description, "jsonPath": path, **extra}
 
 
@@ -99,7 +101,7 @@ def definition() -> Schema:
 class _Dumper(yaml.SafeDumper):
     """Write no anchors: values that are equal by chance stay apart."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
         """Never write an alias."""
         return True
 

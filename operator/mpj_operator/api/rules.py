@@ -82,7 +82,7 @@ def exactly_one(*members: str) -> Rule:
     Args:
         members: names as in Python.
     """
-    names = [Value.model_config["alias_generator"](m) for m in members]  # type: ignore[operator,misc]
+    names = [Value.model_config["alias_generator"](m) for m in members]  # type: ignore[operator,misc] # a function
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return Rule(
         message=f"exactly one of {listed} must be set",
