@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import canonical
 from mpj_runner.stores.base import file_digest
+from mpj_runner.walk import files_below
 
 _COMPILED: Final = "__pycache__"
 
@@ -54,28 +54,9 @@ def files_of(folder: Path, fence: Fence | None = None) -> list[Path]:
     Raises:
         UserError: one is a link out of the fence.
     """
-    return sorted(_walked(folder, fence), key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _walked(folder: Path, fence: Fence | None) -> Iterator[Path]:
-    ways: dict[str, frozenset[str]] = {}  # the real folders on the way to each that is to come
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        way = ways.pop(here, frozenset()) | {real, *map(str, Path(real).parents)}
-        kept = []
-        for name in folders:
-            path = os.path.join(here, name)  # noqa: PTH118 - the very text that os.walk makes
-            if fence is not None:
-                fence.check(Path(path))
-            if name != _COMPILED and os.path.realpath(path) not in way:
-                ways[path] = way
-                kept.append(name)
-        folders[:] = kept
-        for file in (Path(here, name) for name in files):
-            if fence is not None:
-                fence.check(file)
-            if file.is_file():
-                yield file
+    check = fence.check if fence is not None else lambda _: None
+    found = (file for file in files_below(folder, check, without=_COMPILED) if file.is_file())
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def pack(folder: Path, to: Path) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mpj_runner.contract.errors import UserError
 from mpj_runner.vision.images import is_image
+from mpj_runner.walk import files_below
 
 Role = Literal["calibration", "validation"]
 SPLITS: Final[Mapping[Role, tuple[str, ...]]] = {
@@ -117,15 +118,9 @@ class Place:
 def images_below(folder: Path) -> dict[str, Path]:
     """Return the image files below a folder by relative POSIX path, sorted.
 
-    Links to folders are followed, except those that lead back up.
+    Links to folders are followed, see ``files_below``.
     """
-    found: dict[str, Path] = {}
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = Path(here).resolve()
-        upwards = {real, *real.parents}
-        folders[:] = [name for name in folders if Path(here, name).resolve() not in upwards]
-        paths = (Path(here, name) for name in files)
-        found |= {p.relative_to(folder).as_posix(): p for p in paths if is_image(p)}
+    found = {p.relative_to(folder).as_posix(): p for p in files_below(folder) if is_image(p)}
     return dict(sorted(found.items()))
 
 
