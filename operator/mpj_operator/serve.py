@@ -91,6 +91,7 @@ class Operator:
         )
         self.inbox = Inbox(self._queue, time.monotonic)
         self.ready = False
+        self._working = False
         metrics.watch(depth=lambda: self._queue.depth, age=lambda: self.inbox.watch_age)
 
     async def until(self, stop: asyncio.Event, lost: Callable[[], None]) -> None:
@@ -110,8 +111,6 @@ class Operator:
         with contextlib.suppress(asyncio.CancelledError):
             await contest
         stopping.cancel()
-
-    _working = False
 
     async def _work(self, stop: asyncio.Event) -> None:
         self._working = True
