@@ -96,7 +96,7 @@ async def test_a_server_that_says_when_to_come_again_is_heeded(answer, raised, s
     class Busy:
         client = None
 
-        async def list(self, *_, **__):
+        async def get(self, *_, **__):
             raise answer
 
     settings = OperatorSettings(image="i")
