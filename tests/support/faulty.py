@@ -3,7 +3,7 @@
 import http.client
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -64,10 +64,12 @@ def times(count: int, fault: Fault, when: Callable[[Seen], bool] = lambda _: Tru
 
 @dataclass
 class Proxy:
-    """Forwards to a server; ``rule`` decides what goes wrong."""
+    """Forwards to a server; ``rule`` decides what goes wrong, ``in_turn`` what never overlaps."""
 
     upstream: tuple[str, int]
     rule: Rule = lambda _: None
+    in_turn: Callable[[Seen], bool] = lambda _: False
+    turn: threading.Lock = field(default_factory=threading.Lock)
     seen: list[Seen] = field(default_factory=list)
     port: int = 0
 
@@ -104,7 +106,8 @@ def proxy(port: int) -> Iterator[Proxy]:
                 return
             if isinstance(fault, Change):
                 body = fault.body(body)
-            self.forward(body, fault.after if isinstance(fault, Cut) else None)
+            with made.turn if made.in_turn(seen) else nullcontext():
+                self.forward(body, fault.after if isinstance(fault, Cut) else None)
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one  # noqa: N815 - http.server's
 
