@@ -3,33 +3,23 @@
 ``plan`` reads the status as the record of what is done, holds it against the children that were
 seen, and returns what to create and delete, and the status to write. Called twice on the same
 observation it returns the same; called after its own actions it goes on from there.
+
+What becomes of the job is decided here, what becomes of its units in ``lifecycle``.
 """
 
 from dataclasses import dataclass
 
-from mpj_operator.api.status import JobStatus, Runtime, UnitCounts, UnitStatus
+from mpj_operator.api.status import JobStatus, UnitCounts, UnitStatus
 from mpj_operator.core import conditions as c
+from mpj_operator.core import lifecycle
 from mpj_operator.core import units as u
-from mpj_operator.core.actions import Action, Create, Delete, SetTtl
-from mpj_operator.core.ending import end, final_request, report_request
-from mpj_operator.core.jobs import job_value
+from mpj_operator.core.actions import Action, Delete, SetTtl
+from mpj_operator.core.ending import end
 from mpj_operator.core.observed import Observed
-from mpj_operator.core.records import (
-    advance,
-    ended,
-    is_active,
-    is_over,
-    progress_words,
-    released,
-)
+from mpj_operator.core.records import is_active, is_over, progress_words
 from mpj_operator.core.runtime import runtime_of
-from mpj_operator.core.verdicts import absorb, propose, rejudge
+from mpj_operator.core.verdicts import propose, rejudge
 from mpj_operator.core.world import World
-from mpj_runner.contract.messages import Request
-from mpj_runner.contract.result import Result
-
-_LIGHT = frozenset({"prepare", "calibrate", "report"})
-"""Kinds of unit that need no accelerator and disturb no measurement's pod."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +38,21 @@ def plan(seen: Observed) -> Plan:
     if _terminal(world.status) and not _asked_again(world):
         return Plan(tuple(_clean_up(world)), _standing(world))
     _start(world)
-    _advance(world)
-    _propagate(world)
+    lifecycle.follow(world)
+    lifecycle.fail_dependents(world)
     propose(world)
     if _too_late(world):
-        _give_up(world)
+        lifecycle.give_up(world)
     stamp = c.Stamp(seen.now, seen.job.metadata.generation)
     if end(world, stamp):
-        _release_all(world, "the job has ended")
+        lifecycle.release_all(world, "the job has ended")
     elif seen.job.spec.suspend:
-        _release_all(world, "the job is suspended")
+        lifecycle.release_all(world, "the job is suspended")
         world.status = world.status.model_copy(
             update={"conditions": c.suspended(world.status.conditions, stamp)}
         )
     else:
-        _create(world)
+        lifecycle.create_ready(world)
         words = progress_words(world.records.values())
         world.status = world.status.model_copy(
             update={"conditions": c.running(world.status.conditions, words, stamp)}
@@ -106,11 +96,11 @@ def _start(world: World) -> None:
         if status.measured_sha256 != measured:
             for unit in world.graph.values():
                 if unit.kind in ("reference", "baseline", "candidate"):
-                    _forget(world, unit.name)
+                    lifecycle.repeat(world, unit.name, "the objective has changed")
         else:
             rejudge(world)
         for name in (u.FINAL, u.REPORT):
-            _forget(world, name)
+            lifecycle.repeat(world, name, "the objective has changed")
         status = status.model_copy(update={"best": None, "report": None})
     world.status = status.model_copy(
         update={
@@ -123,125 +113,9 @@ def _start(world: World) -> None:
     )
 
 
-def _forget(world: World, name: str) -> None:
-    """Make a unit again that is over, or that runs with requests which are no longer right."""
-    record = world.records.get(name)
-    if record is None:
-        return
-    if is_active(record):
-        world.delete(name, "the objective has changed")
-    world.put(released(record))
-    if name in world.results:
-        artifacts = world.results[name].artifacts
-        world.results[name] = Result(name=name, artifacts=artifacts)
-
-
-def _advance(world: World) -> None:
-    """Bring every record up to what its child shows, in the order of the graph."""
-    for name, unit in world.graph.items():
-        change = advance(unit, world.records.get(name), world.seen.children, world.seen.now)
-        if change.record.job_name or change.record.attempt > 1:
-            world.put(change.record)
-        if change.stop is not None:
-            world.actions.append(Delete(change.stop, change.record.reason or "Failed"))
-        if change.termination is not None:
-            absorb(world, unit, change.termination)
-        _show(world, unit, change.record)
-
-
-def _show(world: World, unit: u.Unit, record: UnitStatus) -> None:
-    """Let the results of candidates follow their units."""
-    if unit.kind not in ("reference", "baseline", "candidate"):
-        return
-    result = world.results.get(unit.name) or Result(name=unit.name)
-    if record.state == "Failed":
-        reason = f"{record.step or 'unit'}: {record.message or record.reason or 'failed'}"
-        result = result.model_copy(update={"state": "Failed", "reasons": (reason[:1024],)})
-    elif record.state != "Succeeded":
-        state = "Running" if record.state == "Running" else "Pending"
-        result = result.model_copy(update={"state": state})
-    world.results[unit.name] = result
-
-
-def _propagate(world: World) -> None:
-    """Fail what waits for a unit that failed; final and report have their own rules."""
-    for name, unit in world.graph.items():
-        if unit.kind in ("final", "report") or world.state(name) in ("Succeeded", "Failed"):
-            continue
-        broken = next((need for need in unit.needs if world.state(need) == "Failed"), None)
-        if broken is not None:
-            record = world.records.get(name) or UnitStatus(name=name)
-            message = f"needs the unit {broken}, which failed"
-            world.records[name] = ended(record, "DependencyFailed", message, world.seen.now)
-            _show(world, unit, world.records[name])
-
-
-def _create(world: World) -> None:
-    """Create the children that can run now, as many as parallelism allows."""
-    spec, settings = world.seen.job.spec, world.seen.settings
-    runtime = world.status.runtime or Runtime()
-    image, hardware = runtime.image or settings.image, runtime.gpu_product
-    active = [world.graph[n] for n, r in world.records.items() if n in world.graph and is_active(r)]
-    total, judging = len(active), sum(unit.kind not in _LIGHT for unit in active)
-    for name, unit in world.graph.items():
-        record = world.records.get(name) or UnitStatus(name=name)
-        if is_over(record) or is_active(record):
-            continue
-        requests = _requests(world, unit)
-        if requests is None:
-            continue
-        if settings.max_active is not None and total >= settings.max_active:
-            break
-        if unit.kind not in _LIGHT and judging >= spec.parallelism:
-            continue
-        value = job_value(world.seen.job, unit, record.attempt, requests, image, hardware)
-        action = Create(value)
-        world.actions.append(action)
-        world.records[name] = record.model_copy(
-            update={"job_name": action.name, "reason": "Created", "message": None}
-        )
-        total, judging = total + 1, judging + (unit.kind not in _LIGHT)
-
-
-def _requests(world: World, unit: u.Unit) -> tuple[Request, ...] | None:
-    """Return a unit's requests, or None while something that it needs is not there."""
-    if unit.kind == "final":
-        return final_request(world)
-    if unit.kind == "report":
-        return report_request(world)
-    if all(world.state(need) == "Succeeded" for need in unit.needs):
-        return world.requests.of(unit)
-    return None
-
-
-def _release_all(world: World, reason: str) -> None:
-    """Delete every unfinished child; what is finished stays."""
-    for name, record in tuple(world.records.items()):
-        if is_active(record):
-            world.delete(name, reason)
-            world.put(released(record))
-            unit = world.graph.get(name)
-            if unit is not None:
-                _show(world, unit, world.records[name])
-
-
 def _too_late(world: World) -> bool:
     seconds = world.seen.job.spec.active_deadline_seconds
     return seconds is not None and world.active_seconds() >= seconds
-
-
-def _give_up(world: World) -> None:
-    """End what is unfinished at the job's deadline; final and report still run."""
-    for name, unit in world.graph.items():
-        record = world.records.get(name) or UnitStatus(name=name)
-        if unit.kind in ("final", "report") or is_over(record):
-            continue
-        world.delete(name, "DeadlineExceeded")
-        message = "spec.activeDeadlineSeconds was reached: raise it to let it finish"
-        world.records[name] = ended(record, "DeadlineExceeded", message, world.seen.now)
-        _show(world, unit, world.records[name])
-    if world.search is not None:
-        world.search = world.search.model_copy(update={"done": True})
 
 
 def _status(world: World) -> JobStatus:

@@ -1,0 +1,143 @@
+"""The life of a unit in a pass: created when it can run, followed, and ended or let go.
+
+``records`` says what becomes of one unit's record; here all units of a job move on together, and
+the results of those that are measured follow them.
+"""
+
+from collections.abc import Iterator
+
+from mpj_operator.api.status import Runtime, UnitStatus
+from mpj_operator.core import units as u
+from mpj_operator.core.actions import Create, Delete
+from mpj_operator.core.ending import final_request, report_request
+from mpj_operator.core.jobs import job_value
+from mpj_operator.core.records import advance, ended, is_active, is_over, released
+from mpj_operator.core.verdicts import absorb
+from mpj_operator.core.world import World
+from mpj_runner.contract.messages import Request
+from mpj_runner.contract.result import Result
+
+_LIGHT = frozenset({"prepare", "calibrate", "report"})
+"""Kinds of unit that need no accelerator and disturb no measurement's pod."""
+
+
+def follow(world: World) -> None:
+    """Bring every record up to what its child shows, in the order of the graph."""
+    for name, unit in world.graph.items():
+        change = advance(unit, world.records.get(name), world.seen.children, world.seen.now)
+        if change.record.job_name or change.record.attempt > 1:
+            world.put(change.record)
+        if change.stop is not None:
+            world.actions.append(Delete(change.stop, change.record.reason or "Failed"))
+        if change.termination is not None:
+            absorb(world, unit, change.termination)
+        _show(world, unit, change.record)
+
+
+def fail_dependents(world: World) -> None:
+    """Fail what waits for a unit that failed."""
+    for unit in _unfinished(world):
+        broken = next((need for need in unit.needs if world.state(need) == "Failed"), None)
+        if broken is not None:
+            message = f"needs the unit {broken}, which failed"
+            _end(world, unit, "DependencyFailed", message)
+
+
+def create_ready(world: World) -> None:
+    """Create the children that can run now, as many as parallelism allows."""
+    spec, settings = world.seen.job.spec, world.seen.settings
+    runtime = world.status.runtime or Runtime()
+    image, hardware = runtime.image or settings.image, runtime.gpu_product
+    active = [world.graph[n] for n, r in world.records.items() if n in world.graph and is_active(r)]
+    total, judging = len(active), sum(unit.kind not in _LIGHT for unit in active)
+    for name, unit in world.graph.items():
+        record = world.records.get(name) or UnitStatus(name=name)
+        if is_over(record) or is_active(record):
+            continue
+        requests = _requests(world, unit)
+        if requests is None:
+            continue
+        if settings.max_active is not None and total >= settings.max_active:
+            break
+        if unit.kind not in _LIGHT and judging >= spec.parallelism:
+            continue
+        value = job_value(world.seen.job, unit, record.attempt, requests, image, hardware)
+        action = Create(value)
+        world.actions.append(action)
+        world.records[name] = record.model_copy(
+            update={"job_name": action.name, "reason": "Created", "message": None}
+        )
+        total, judging = total + 1, judging + (unit.kind not in _LIGHT)
+
+
+def give_up(world: World) -> None:
+    """End what is unfinished at the job's deadline; final and report still run."""
+    for unit in _unfinished(world):
+        world.delete(unit.name, "DeadlineExceeded")
+        message = "spec.activeDeadlineSeconds was reached: raise it to let it finish"
+        _end(world, unit, "DeadlineExceeded", message)
+    if world.search is not None:
+        world.search = world.search.model_copy(update={"done": True})
+
+
+def release_all(world: World, reason: str) -> None:
+    """Delete every unfinished child; what is finished stays."""
+    for name, record in tuple(world.records.items()):
+        if is_active(record):
+            world.delete(name, reason)
+            world.put(released(record))
+            unit = world.graph.get(name)
+            if unit is not None:
+                _show(world, unit, world.records[name])
+
+
+def repeat(world: World, name: str, reason: str) -> None:
+    """Make a unit again that is over, or that runs with requests which are no longer right."""
+    record = world.records.get(name)
+    if record is None:
+        return
+    if is_active(record):
+        world.delete(name, reason)
+    world.put(released(record))
+    if name in world.results:
+        artifacts = world.results[name].artifacts
+        world.results[name] = Result(name=name, artifacts=artifacts)
+
+
+def _requests(world: World, unit: u.Unit) -> tuple[Request, ...] | None:
+    """Return a unit's requests, or None while something that it needs is not there."""
+    if unit.kind == "final":
+        return final_request(world)
+    if unit.kind == "report":
+        return report_request(world)
+    if all(world.state(need) == "Succeeded" for need in unit.needs):
+        return world.requests.of(unit)
+    return None
+
+
+def _unfinished(world: World) -> Iterator[u.Unit]:
+    """Yield the units without an end; final and report have rules of their own."""
+    for name, unit in world.graph.items():
+        if unit.kind not in ("final", "report") and not world.over([name]):
+            yield unit
+
+
+def _end(world: World, unit: u.Unit, reason: str, message: str) -> None:
+    """Fail a unit that the plan gives up, whether it had a child or not."""
+    record = world.records.get(unit.name) or UnitStatus(name=unit.name)
+    world.records[unit.name] = ended(record, reason, message, world.seen.now)
+    _show(world, unit, world.records[unit.name])
+
+
+def _show(world: World, unit: u.Unit, record: UnitStatus) -> None:
+    """Let the results of candidates follow their units."""
+    if unit.kind not in ("reference", "baseline", "candidate"):
+        return
+    result = world.results.get(unit.name) or Result(name=unit.name)
+    if record.state == "Failed":
+        reason = f"{record.step or 'unit'}: {record.message or record.reason or 'failed'}"
+        result = result.model_copy(update={"state": "Failed", "reasons": (reason[:1024],)})
+    elif record.state != "Succeeded":
+        state = "Running" if record.state == "Running" else "Pending"
+        result = result.model_copy(update={"state": state})
+    world.results[unit.name] = result
