@@ -1,13 +1,16 @@
 """A cluster in memory: it answers a unit's requests with made-up, plausible outcomes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from mpj_operator.api.job import MixedPrecisionJob
-from mpj_operator.core.actions import Create, Delete, SetTtl
+from mpj_operator.api.status import Condition, ConditionType
+from mpj_operator.core import conditions as c
+from mpj_operator.core.actions import Action, Delete, SetTtl
+from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.names import LABEL_ATTEMPT, LABEL_UNIT
 from mpj_operator.core.observed import ChildSeen, ContainerSeen, Observed, PodSeen, Settings
 from mpj_operator.core.plan import Plan, plan
@@ -185,7 +188,7 @@ class Simulation:
             self.job = self.job.model_copy(update={"status": decided.status})
         return decided
 
-    def _perform(self, action: Create | Delete | SetTtl) -> None:
+    def _perform(self, action: Action) -> None:
         if isinstance(action, Delete):
             self.children.pop(action.name, None)
         elif isinstance(action, SetTtl):
@@ -198,9 +201,35 @@ class Simulation:
             self.values[action.name] = action.job
             self.history.append(labels[LABEL_UNIT])
 
+    def condition(self, kind: ConditionType) -> Condition | None:
+        """Return the condition of a type, or None."""
+        return c.find(self.job.status.conditions, kind)
+
+    def change(self, **changes: Any) -> None:
+        """Replace members of the spec."""
+        spec = self.job.spec.model_copy(update=changes)
+        self.job = self.job.model_copy(update={"spec": spec})
+
+    def invalidate(self) -> Sequence[Action]:
+        """Do to the job what is done when its spec is wrong; return what that took."""
+        actions, status = stopped(self.job.status, self.children.values(), self.now)
+        for action in actions:
+            self._perform(action)
+        status = rejected(status, "spec.search: is wrong", c.Stamp(self.now, 2))
+        self.job = self.job.model_copy(update={"status": status})
+        return actions
+
     def live(self) -> list[ChildSeen]:
         """Return the children that are not finished."""
         return [child for child in self.children.values() if child.outcome is None]
+
+    def put_pod(self, name: str = "p", **fields: Any) -> None:
+        """Give the only live child a running pod that was scheduled now, and plan."""
+        (child,) = self.live()
+        container = ContainerSeen("eval", "running")
+        pod = PodSeen(name, "Running", (container,), scheduled=self.now, **fields)
+        self._put(child, pods=(pod,), suspended=False)
+        self.step()
 
     def succeed(self, child: ChildSeen, *, readable: bool = True) -> None:
         """Let a child complete; its last words may be lost."""
@@ -221,7 +250,7 @@ class Simulation:
     def _put(self, child: ChildSeen, **changes: Any) -> None:
         self.children[child.name] = replace(child, **changes)
 
-    def run(self, *, failing: frozenset[str] = frozenset(), limit: int = 500) -> None:
+    def run(self, *, failing: frozenset[str] = frozenset(), limit: int = 500) -> "Simulation":
         """Go on until nothing changes; units in ``failing`` end with a UserError."""
         for _ in range(limit):
             before = self.job.status
@@ -232,5 +261,5 @@ class Simulation:
                 else:
                     self.succeed(child)
             if self.job.status == before and not self.live():
-                return
+                return self
         raise AssertionError("the job does not come to an end")

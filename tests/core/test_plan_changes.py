@@ -1,0 +1,119 @@
+"""A spec that changes under a job: paused, wrong for a while, with another aim or time to live."""
+
+import pytest
+from simulated import Figures, Simulation, job
+
+
+def test_suspending_deletes_what_runs_and_keeps_what_is_done():
+    simulation = Simulation(job())
+    simulation.step()
+    simulation.succeed(simulation.live()[0])
+    simulation.step()
+    assert {child.unit for child in simulation.live()} == {"reference", "calibrate"}
+    simulation.change(suspend=True)
+    simulation.step()
+    assert simulation.live() == []
+    assert simulation.job.status.state == "Suspended"
+    assert simulation.step().actions == ()
+    simulation.change(suspend=False)
+    simulation.run()
+    records = {r.name: r for r in simulation.job.status.unit_statuses}
+    assert records["prepare"].attempt == 1
+    assert records["reference"].attempt == 2
+    assert records["reference"].lost == 0
+    assert simulation.job.status.state == "Complete"
+
+
+@pytest.mark.parametrize("failing", [frozenset(), frozenset({"baseline"})])
+def test_a_job_that_ends_is_not_suspended(failing):
+    simulation = Simulation(job(suspend=True))
+    simulation.step()
+    simulation.change(suspend=False)
+    simulation.step()
+    (prepare,) = simulation.live()
+    simulation.succeed(prepare)
+    simulation.change(suspend=True)
+    simulation.step()
+    assert simulation.condition("Suspended").status == "True"
+    simulation.change(suspend=False)
+    simulation.run(failing=failing)
+    assert simulation.job.status.state == ("Failed" if failing else "Complete")
+    assert simulation.condition("Suspended").status == "False"
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 60])
+def test_a_spec_that_was_invalid_for_a_while_does_no_harm(turns):
+    simulation = Simulation(job())
+    for _ in range(turns):
+        simulation.step()
+        for child in simulation.live()[: 1 if turns < 60 else None]:
+            simulation.succeed(child)
+    before = simulation.job.status
+    for _ in range(2):
+        children = len(simulation.children)
+        actions = simulation.invalidate()
+        status = simulation.job.status
+        assert status.state == "Failed"
+        assert not simulation.live()
+        if status.units is not None:
+            assert status.units.active == children - status.units.succeeded - len(actions)
+    assert simulation.step().status.state == ("Complete" if before.best else "Running")
+    simulation.run()
+    status = simulation.job.status
+    assert (status.state, simulation.condition("Failed")) == ("Complete", None)
+    assert simulation.condition("Accepted").status == "True"
+    assert {record.lost for record in status.unit_statuses} == {0}
+
+
+def test_a_job_that_runs_again_after_an_invalid_spec_has_no_end_yet():
+    simulation = Simulation(job())
+    simulation.invalidate()
+    assert simulation.job.status.completion_time is not None
+    status = simulation.step().status
+    assert (status.state, status.completion_time) == ("Running", None)
+
+
+def test_a_changed_objective_judges_again_and_repeats_final_and_report_only():
+    simulation = Simulation(job(), Figures(drops={"int8": 0.008})).run()
+    assert simulation.job.status.best.name == "baseline"
+    before = len(simulation.history)
+    objective = simulation.job.spec.objective.model_copy(update={"max_accuracy_drop": 0.01})
+    simulation.change(objective=objective)
+    simulation.run()
+    assert simulation.history[before:] == ["final", "report"]
+    assert simulation.job.status.best.name == "int8"
+
+
+def test_an_objective_that_changes_while_suspended_is_no_verdict_yet():
+    simulation = Simulation(job(), Figures(drops={"int8": 0.008})).run()
+    objective = simulation.job.spec.objective.model_copy(update={"max_accuracy_drop": 0.01})
+    simulation.change(suspend=True, objective=objective)
+    for _ in range(2):
+        simulation.step()
+        assert simulation.condition("Complete") is None
+        status = simulation.job.status
+        assert (status.state, status.completion_time) == ("Suspended", None)
+    simulation.change(suspend=False)
+    simulation.run()
+    assert simulation.job.status.state == "Complete"
+    assert simulation.job.status.best.name == "int8"
+
+
+def test_a_changed_metric_measures_candidates_again():
+    simulation = Simulation(job()).run()
+    before = len(simulation.history)
+    objective = simulation.job.spec.objective.model_copy(update={"metric": "mAP50"})
+    simulation.change(objective=objective)
+    simulation.run()
+    again = simulation.history[before:]
+    assert again == ["reference", "baseline", "int8", "final", "report"]
+    assert simulation.job.status.state == "Complete"
+
+
+@pytest.mark.parametrize("ttl", [None, 0, 7200])
+def test_a_changed_time_to_live_reaches_the_children_of_a_finished_job(ttl):
+    simulation = Simulation(job(ttlSecondsAfterFinished=60)).run()
+    simulation.change(ttl_seconds_after_finished=ttl)
+    simulation.step()
+    assert {child.ttl for child in simulation.children.values()} == {ttl}
+    assert simulation.step().actions == ()

@@ -1,0 +1,75 @@
+"""The deadline of a job: which time counts, and what is left when it has come."""
+
+from datetime import timedelta
+
+import pytest
+from simulated import Simulation, job
+
+from mpj_operator.core.observed import ContainerSeen, PodSeen
+
+
+def test_at_the_deadline_what_is_accepted_still_wins():
+    candidates = [{"name": "int8", "ptq": {}}, {"name": "slow", "ptq": {"percentile": "99.9"}}]
+    simulation = Simulation(job(candidates=candidates, activeDeadlineSeconds=100, parallelism=1))
+    while "slow" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "slow":
+                simulation.succeed(child)
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=101)
+    simulation.run()
+    status = simulation.job.status
+    assert status.state == "Complete"
+    assert simulation.condition("Complete").reason == "DeadlineExceeded"
+    assert status.best.name == "int8"
+    assert {r.name: r.state for r in status.candidates}["slow"] == "Failed"
+
+
+def preempt(simulation: Simulation) -> None:
+    (child,) = simulation.live()
+    simulation._put(child, pods=(), suspended=True)
+
+
+def suspend_and_resume(simulation: Simulation) -> None:
+    simulation.change(suspend=True)
+    simulation.step()
+    simulation.change(suspend=False)
+
+
+def delete(simulation: Simulation) -> None:
+    (child,) = simulation.live()
+    del simulation.children[child.name]
+
+
+@pytest.mark.parametrize("pause", [preempt, suspend_and_resume, Simulation.invalidate, delete])
+def test_the_deadline_counts_the_time_with_a_pod_and_no_other(pause):
+    simulation = Simulation(job(activeDeadlineSeconds=100))
+    simulation.step()
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=40)
+    pause(simulation)
+    simulation.step()
+    assert simulation.job.status.spent_seconds == 40
+    simulation.now += timedelta(seconds=1000)
+    simulation.step()
+    assert simulation.job.status.state != "Failed"
+    simulation.put_pod("q")
+    simulation.now += timedelta(seconds=59)
+    assert simulation.step().look_again == 1
+    simulation.now += timedelta(seconds=1)
+    simulation.step()
+    assert simulation.condition("Failed").reason == "DeadlineExceeded"
+
+
+def test_the_clock_of_a_unit_that_is_stopped_early_stops():
+    simulation = Simulation(job(activeDeadlineSeconds=100))
+    simulation.step()
+    (prepare,) = simulation.live()
+    oom = ContainerSeen("export", "terminated", 137, "OOMKilled")
+    pods = tuple(PodSeen(n, "Failed", (oom,), scheduled=simulation.now) for n in "ab")
+    simulation._put(prepare, pods=pods)
+    simulation.now += timedelta(seconds=10)
+    simulation.step()
+    record = simulation.job.status.unit_statuses[0]
+    assert (record.reason, record.completion_time) == ("OOMKilled", simulation.now)
