@@ -13,6 +13,24 @@ from binaries import needed
 
 CHART: Final = Path(__file__).parents[2] / "helm/mixedprecision-operator"
 Object = dict[str, Any]
+DIGEST: Final = "sha256:" + "a" * 64
+STANDBY: Final = {"replicas": 2, "leaderElection": {"enabled": True}}
+ALL: Final[dict[str, Any]] = {
+    **STANDBY,
+    "metrics": {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
+    "networkPolicy": {"enabled": True, "from": [{"namespaceSelector": {}}]},
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
+    "imagePullSecrets": [{"name": "regcred"}],
+    "commonLabels": {"team": "vision"},
+    "podAnnotations": {"a": "b"},
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "infra", "operator": "Exists"}],
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"}],
+}
+"""Values that turn on all that is optional."""
 
 
 @dataclass(frozen=True)
