@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datafiles import MIB
+from faulty import Proxy, proxy
 from s3server import S3Server, places, s3_server
 
 from mpj_runner.contract.access import Access
-from mpj_runner.stores import s3_client
+from mpj_runner.stores import s3_client, s3_download, s3_upload
 from mpj_runner.stores.s3 import S3Store
 
 _numbers = itertools.count()
@@ -58,3 +60,17 @@ def open_store(server: S3Server, bucket: str) -> Open:
 @pytest.fixture
 def store(open_store: Open) -> S3Store:
     return open_store()
+
+
+@pytest.fixture
+def faults(server: S3Server) -> Iterator[Proxy]:
+    """Return a proxy before the server."""
+    with proxy(server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the smallest parts that S3 allows do: 5 MiB."""
+    monkeypatch.setattr(s3_upload, "PART", 5 * MIB)
+    monkeypatch.setattr(s3_download, "PART", 5 * MIB)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from datafiles import file
 
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import Blob
@@ -22,12 +23,6 @@ from mpj_runner.stores.open import Places
 @pytest.fixture
 def store(tmp_path: Path) -> FileStore:
     return FileStore(tmp_path / "store")
-
-
-def file(tmp_path: Path, data: bytes) -> Path:
-    path = tmp_path / "data"
-    path.write_bytes(data)
-    return path
 
 
 def test_what_is_put_is_fetched(store, tmp_path):

@@ -8,19 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from faulty import Answer, Cut, Proxy, Seen, proxy, times
+from datafiles import MIB
+from faulty import Answer, Cut, Proxy, Seen, times
 
 from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.stores import s3_upload
 from mpj_runner.stores.base import file_digest
-
-MIB = 2**20
-
-
-@pytest.fixture
-def faults(server) -> Iterator[Proxy]:
-    with proxy(server.port) as made:
-        yield made
 
 
 def gets(seen: Seen) -> bool:
