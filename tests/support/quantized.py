@@ -1,11 +1,11 @@
-"""Inserts Q/DQ pairs into a float graph, in the forms that quantizers write them."""
+"""Graphs with Q/DQ pairs, in the forms that quantizers write them."""
 
 from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
@@ -95,6 +95,44 @@ def exact(model: onnx.ModelProto, batch: np.ndarray) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: batch})[0]
 
 
+def one_convolution(opset=19, **changes) -> onnx.ModelProto:
+    """Return one convolution, 4 to 2 channels, with pairs on its input and on its weights."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(0, 1, (2, 4, 3, 3)).astype(np.float32),
+        "ws": np.array([0.02, 0.03], np.float32),
+        "wz": np.zeros(2, np.int8),
+        "xs": np.float32(1 / 64),
+        "xz": np.array(0, np.int8),
+    } | changes
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+        helper.make_node("QuantizeLinear", ["w", "ws", "wz"], ["wq"], axis=0),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("Conv", ["xd", "wd"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 4, 4])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def types_of(model: onnx.ModelProto) -> dict[str, set[int]]:
+    """Return the zero points' types by role."""
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    found: dict[str, set[int]] = {"activation": set(), "weight": set()}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            role = "weight" if node.input[0] in kinds else "activation"
+            found[role].add(kinds[node.input[2]])
+    return found
+
+
 def _ranges(model, constants):
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -108,7 +146,7 @@ def _ranges(model, constants):
     source = model.graph.input[0]
     inner = sorted(wanted - {source.name})
     probe.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in inner
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner
     )
     batch = images([d.dim_value for d in source.type.tensor_type.shape.dim])
     session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
