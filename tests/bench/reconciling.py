@@ -90,7 +90,7 @@ def first_children(plane: ControlPlane, count: int) -> float:
 
 def many(plane: ControlPlane, count: int, process: psutil.Process) -> tuple[float, list[Json]]:
     """Create jobs at once and wait for all; print; return child Jobs a second and all templates."""
-    namespace, events = plane.namespace("many"), len(plane.audit())
+    namespace, events = plane.namespace("many"), plane.audited()
     cpu, started = sum(process.cpu_times()[:2]), time.perf_counter()
     for i in range(count):
         plane.api.create(path(MPJ, namespace), job(f"m-{i}", namespace))

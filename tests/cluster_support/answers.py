@@ -4,7 +4,8 @@ The figures are those of ``simulated``; the manifests are digests of the request
 work has an equal manifest, as with the real runner and its store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ class Answers:
     figures: Figures = field(default_factory=Figures)
     seconds: float = 0.0
     """How long each container runs."""
+    held: set[str] = field(default_factory=set)
+    """Units whose containers run until their name is taken out."""
     lose: set[str] = field(default_factory=set)
     """Units whose next result is lost: the pod succeeds without last words."""
     computed: list[str] = field(default_factory=list)
@@ -56,6 +59,15 @@ class Answers:
         endings[names[-1]] = Ending(0, words, self.seconds)
         return Work(self, unit, digest, endings)
 
+    @contextmanager
+    def holding(self, *units: str) -> Iterator[None]:
+        """Let units run for the length of a block; one may be let go sooner: ``held.discard``."""
+        self.held.update(units)
+        try:
+            yield
+        finally:
+            self.held.difference_update(units)
+
     def settle(self, digest: str | None, *, done: bool) -> None:
         """Note that a pod's work has ended."""
         if digest is None:
@@ -74,6 +86,11 @@ class Work:
     digest: str | None
     """Of the manifest that it computes; None: nothing is left to compute."""
     endings: dict[str, Ending]
+
+    @property
+    def held(self) -> bool:
+        """Tell whether its containers have to go on running."""
+        return self.unit in self.answers.held
 
     def end(self, *, done: bool) -> None:
         """Say whether all containers succeeded."""

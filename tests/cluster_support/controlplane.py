@@ -5,7 +5,7 @@ made by ``nodeagent``.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +31,9 @@ class ControlPlane:
 
     folder: Path
     options: Options = field(default_factory=Options)
+    given: Sequence[Json] = ()
+    """Objects that are there before any controller looks: the garbage collector asks for new kinds
+    twice a minute only."""
     components: dict[Name, Supervised] = field(default_factory=dict, init=False)
     port: int = field(default_factory=free_port, init=False)
     etcd_port: int = field(default_factory=free_port, init=False)
@@ -44,6 +47,7 @@ class ControlPlane:
         self.components["etcd"].start()
         self.components["kube-apiserver"].start()
         self.await_ready()
+        self.install(*self.given)
         self.components["kube-controller-manager"].start()
         self.components["kube-scheduler"].start()
         self.await_account("default")
@@ -180,15 +184,20 @@ class ControlPlane:
         self.compact()
         self.restart("kube-apiserver")
 
+    def audited(self) -> int:
+        """Return how far the audit log has come, in bytes: where a later ``audit`` may begin."""
+        return (self.folder / "audit.log").stat().st_size
+
     def audit(self, since: int = 0) -> list[Json]:
         """Return what the API server was asked: audit events of level Metadata, in order.
 
         Args:
-            since: how many to skip: ``len`` of an earlier answer.
+            since: an earlier ``audited``.
         """
-        text = (self.folder / "audit.log").read_text(errors="replace")
-        whole = text[: text.rfind("\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()[since:]]
+        with (self.folder / "audit.log").open("rb") as log:
+            log.seek(since)
+            text = log.read()
+        return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
 
     def memory(self) -> dict[str, int]:
         """Return the components' resident bytes."""
@@ -255,9 +264,11 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(folder: Path, options: Options | None = None) -> Iterator[ControlPlane]:
-    """Run a control plane for the length of a block."""
-    plane = ControlPlane(folder, options or Options())
+def control_plane(
+    folder: Path, options: Options | None = None, given: Sequence[Json] = ()
+) -> Iterator[ControlPlane]:
+    """Run a control plane for the length of a block; see ``ControlPlane``."""
+    plane = ControlPlane(folder, options or Options(), given)
     try:
         plane.start()
         yield plane

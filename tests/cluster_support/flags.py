@@ -80,6 +80,7 @@ def apiserver(
         f"--audit-policy-file={folder / 'audit-policy.yaml'}",
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-format=json",
+        "--audit-log-maxsize=10000",  # MB; else a new file is begun after 100
         *more,
     ]
 

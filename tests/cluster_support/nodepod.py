@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 _TERMINAL: Final = ("Succeeded", "Failed")
 _LOG_BYTES: Final = 2048
+_MOMENT: Final = 0.02
 
 
 class Host(Protocol):
@@ -124,10 +125,12 @@ class NodePod:
         try:
             for index, one in enumerate(self.seen.containers):
                 ending = {**work.endings, **endings}[one.name]
-                if ending.after:
+                if ending.after or work.held:
                     self._container(index, state="running")
                     self._saw(replace(self.seen, phase="Running"))
                     await asyncio.sleep(ending.after)
+                while work.held:  # noqa: ASYNC110 - a thread of the test says so, not this loop
+                    await asyncio.sleep(_MOMENT)
                 self._container(
                     index, state="terminated", exit_code=ending.code, reason=ending.reason,
                     message=ending.message,

@@ -20,6 +20,9 @@ from supervised import Supervised
 
 MPJ = ("mixedprecision.dev/v1alpha1", "mixedprecisionjobs")
 JOBS, PODS = ("batch/v1", "jobs"), ("v1", "pods")
+OPERATORS = "operators"
+"""The namespace of the operators' accounts."""
+WRITING = frozenset({"create", "patch", "update", "delete", "deletecollection"})
 _POD = re.compile(r"^(?P<job>.+)-[0-9a-f]{8}-[a-z0-9]{5}$")
 IMAGE = "job@sha256:" + "0" * 64
 
@@ -46,6 +49,20 @@ def rights(namespace: str, name: str) -> list[Json]:
         {"apiVersion": f"{rbac}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
          "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": name},
          "subjects": [subject]},
+    ]  # fmt: skip
+
+
+def lease_rights(namespace: str, name: str) -> list[Json]:
+    """Return what an account needs besides to compete for Leases in its own namespace."""
+    rbac = "rbac.authorization.k8s.io"
+    place = {"name": f"{name}-leases", "namespace": namespace}
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "verbs": ["get", "create", "update", "patch"]}  # fmt: skip
+    return [
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": place, "rules": [rule]},
+        {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "metadata": place,
+         "roleRef": {"apiGroup": rbac, "kind": "Role", "name": place["name"]},
+         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]},
     ]  # fmt: skip
 
 
@@ -114,8 +131,11 @@ class World:
     plane: ControlPlane
     namespace: str
     node: Node | None = None
-    since: int = 0
-    names: list[str] = field(default_factory=list)
+    since: int = field(init=False)
+    """Where the audit log was when the namespace was still empty."""
+
+    def __post_init__(self) -> None:
+        self.since = self.plane.audited()
 
     def apply(self, name: str = "demo", *, metadata: Json | None = None, **spec: Any) -> Json:
         """Create a job of two candidates; ``spec`` replaces members."""
@@ -165,7 +185,7 @@ class World:
     def pod_names(self) -> set[str]:
         """Return the names of all pods that there ever were (audit log)."""
         names = set()
-        for event in self.plane.audit():
+        for event in self.plane.audit(self.since):
             about = event.get("objectRef", {})
             if about.get("resource") == "pods" and about.get("namespace") == self.namespace:
                 names.add(about.get("name", ""))
@@ -173,13 +193,23 @@ class World:
 
     def calm(self, seconds: float = 3.0) -> int:
         """Return how many writes the operator makes while nothing happens."""
-        before = len(self.plane.audit())
+        before = self.plane.audited()
         time.sleep(seconds)
-        return sum(
-            event["verb"] in ("create", "patch", "update", "delete")
+        return len(self.writes(before))
+
+    def writes(self, since: int | None = None) -> list[Json]:
+        """Return the audit events of what operators have written in this namespace.
+
+        Args:
+            since: see ``ControlPlane.audit``.
+        """
+        return [
+            event
+            for event in self.plane.audit(self.since if since is None else since)
+            if event["verb"] in WRITING
             and event.get("objectRef", {}).get("namespace") == self.namespace
-            for event in self.plane.audit(before)
-        )
+            and event["user"]["username"].startswith(f"system:serviceaccount:{OPERATORS}:")
+        ]
 
 
 def unit_of(status: Mapping[str, Any], unit: str) -> Json:

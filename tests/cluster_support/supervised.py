@@ -78,6 +78,12 @@ class Supervised:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def ended(self, seconds: float = 30) -> int:
+        """Return its exit code once it has ended by itself."""
+        if self.process is None:
+            raise RuntimeError(f"{self.words[0]} is not started")
+        return self.process.wait(seconds)
+
     def last_words(self, size: int = 3000) -> str:
         """Return the end of its log, for an error's message."""
         return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
