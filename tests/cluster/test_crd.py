@@ -7,22 +7,9 @@ import pytest
 from bounds import BOUNDS, Bound
 from components import component
 from controlplane import ControlPlane
-from crd_worlds import (
-    BASE,
-    CHANGES,
-    CRD,
-    FREE,
-    PAIRS,
-    PAUSED,
-    RANGES,
-    ROWS,
-    RULES,
-    SAMPLES,
-    STARTED,
-    TRANSITIONS,
-    changed,
-    document,
-)
+from crd_changes import CHANGES, FREE, PAUSED, STARTED
+from crd_pairs import PAIRS
+from crd_worlds import BASE, CRD, RANGES, ROWS, RULES, SAMPLES, TRANSITIONS, changed, document
 from rest import MPJ, Api, ApiError, Json, path
 
 
