@@ -1,13 +1,14 @@
 """What kopf watches: every event puts a key on the queue, and nothing else happens here."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import kopf
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 from mpj_operator.core import names
 from mpj_operator.shell.inbox import Doorstep
+from mpj_operator.shell.kube.login import login
 
 CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
 
@@ -16,9 +17,7 @@ def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     """Return the handlers of jobs, of their children, and of the children's pods."""
     handlers = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=handlers)
-    def login(**given: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+    kopf.on.login(registry=handlers)(login)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's

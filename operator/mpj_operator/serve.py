@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, cast
+from urllib.request import getproxies
 
 import kopf
 from kubernetes.aio import client, config
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 LAST_EVENTS: Final = 5.0
 """Seconds to post what is still to be told at the end."""
 CRD_RETRY: Final = 5.0
+REST: Final = float(__import__("os").environ.get("REST", "0.5"))
+"""Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
 ENDED: Final = frozenset({"Complete", "Failed"})
 
 
@@ -87,7 +90,7 @@ class Operator:
             wrote=self._wrote,
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
-            self._reconcile, workers=settings.workers, failed=self._failed
+            self._reconcile, workers=settings.workers, rest=REST, failed=self._failed
         )
         self.inbox = Inbox(self._queue, time.monotonic)
         self.ready = False
@@ -241,4 +244,7 @@ async def _configuration() -> client.Configuration:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)
+    # Where no proxy is set, the environment has nothing to say: else aiohttp asks a thread to look
+    # for ~/.netrc before each request.
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
     return configuration

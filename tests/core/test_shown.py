@@ -76,21 +76,24 @@ def test_an_invalid_spec_is_said_to_every_reader():
     assert rejected(status, "spec.candidates[1].name: makes a name twice", STAMP) == status
 
 
+TOLD = ("UnitsCreated", "UnitsSucceeded")
+
+
 def test_events_tell_of_a_whole_job_each_thing_once():
     simulation, told = Simulation(job()), []
     for _ in range(60):
         before = simulation.job.status
         after = simulation.step().status
-        told += [
-            (note.reason, note.message.split(" ")[0].rstrip(":")) for note in notes(before, after)
-        ]
+        told += [(note.reason, note.message) for note in notes(before, after)]
         for child in simulation.live():
             simulation.succeed(child)
     units = {record.name for record in simulation.job.status.unit_statuses}
-    assert [x for x in told if x[0] == "UnitCreated"] == [
-        ("UnitCreated", u) for u in simulation.history
-    ]
-    assert {x[1] for x in told if x[0] == "UnitSucceeded"} == units
+    created, succeeded = ([x[1] for x in told if x[0] == kind] for kind in TOLD)
+    assert sorted(
+        ", ".join(x.removeprefix("created: Job ") for x in created).split(", ")
+    ) == sorted(str(record.job_name) for record in simulation.job.status.unit_statuses)
+    assert set(", ".join(x.removeprefix("succeeded: ") for x in succeeded).split(", ")) == units
+    assert len(created) < len(units)  # what starts together is told together
     assert len(told) == len(set(told))
     assert told[-1][0] == "Complete"
 

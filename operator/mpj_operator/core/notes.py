@@ -21,11 +21,16 @@ class Note:
 
 
 def notes(before: JobStatus, after: JobStatus) -> Iterator[Note]:
-    """Yield what is new, in the order in which it happened."""
+    """Yield what is new: units that succeed or start in the same pass are told in one note."""
     old = {record.name: record for record in before.unit_statuses}
-    for record in after.unit_statuses:
-        if (note := _unit(old.get(record.name), record)) is not None:
+    new = [(old.get(record.name), record) for record in after.unit_statuses]
+    if ended := [now.name for was, now in new if _enters(was, now, "Succeeded")]:
+        yield Note("Normal", "UnitsSucceeded", f"succeeded: {', '.join(ended)}", "Run")
+    for was, now in new:
+        if (note := _trouble(was, now)) is not None:
             yield note
+    if begun := [str(now.job_name) for was, now in new if _starts(was, now)]:
+        yield Note("Normal", "UnitsCreated", f"created: Job {', '.join(begun)}", "Create")
     for kind in ("Suspended", "Complete", "Failed"):
         condition = c.find(after.conditions, kind)
         if condition is None or condition.status != "True" or c.holds(before.conditions, kind):
@@ -34,15 +39,26 @@ def notes(before: JobStatus, after: JobStatus) -> Iterator[Note]:
         yield Note("Warning" if kind == "Failed" else "Normal", kind, words, "Judge")
 
 
-def _unit(old: UnitStatus | None, new: UnitStatus) -> Note | None:
-    if new.state == "Succeeded" and (old is None or old.state != "Succeeded"):
-        return Note("Normal", "UnitSucceeded", f"{new.name} succeeded", "Run")
-    if new.state == "Failed" and (old is None or old.state != "Failed"):
+def _enters(old: UnitStatus | None, new: UnitStatus, state: str) -> bool:
+    return new.state == state and (old is None or old.state != state)
+
+
+def _starts(old: UnitStatus | None, new: UnitStatus) -> bool:
+    """Tell whether a unit has a Job that it had not, and is not over with it already."""
+    fresh = new.job_name is not None and (old is None or old.job_name != new.job_name)
+    return fresh and new.attempt == 1 and new.state not in ("Succeeded", "Failed")
+
+
+def _trouble(old: UnitStatus | None, new: UnitStatus) -> Note | None:
+    """Return what is to be said of one unit alone: it failed, is tried again, or waits."""
+    if _enters(old, new, "Failed"):
         return Note("Warning", "UnitFailed", f"{new.name}: {new.message or new.reason}", "Run")
-    if new.job_name is not None and (old is None or old.job_name != new.job_name):
-        again = f", attempt {new.attempt}" if new.attempt > 1 else ""
-        return Note("Normal", "UnitCreated", f"{new.name}: Job {new.job_name}{again}", "Create")
-    waits = new.state == "Pending" and new.message
+    if new.state in ("Succeeded", "Failed"):
+        return None
+    if new.attempt > 1 and (old is None or old.job_name != new.job_name):
+        words = f"{new.name}: Job {new.job_name}, attempt {new.attempt}"
+        return Note("Normal", "UnitRetried", words, "Create")
+    waits = new.state == "Pending" and new.message and new.reason != "Created"
     if waits and (old is None or old.reason != new.reason):  # words change often, causes do not
         reason = new.reason or "Waiting"
         kind: Literal["Normal", "Warning"] = "Normal" if reason in _CALM else "Warning"
@@ -50,4 +66,4 @@ def _unit(old: UnitStatus | None, new: UnitStatus) -> Note | None:
     return None
 
 
-_CALM = frozenset({"Created", "Queued", "Scheduling", "Waiting"})
+_CALM = frozenset({"Queued", "Scheduling", "Waiting"})
