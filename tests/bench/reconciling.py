@@ -33,6 +33,8 @@ from rest import Json, path, polled
 
 CRD = Path(__file__).parents[2] / "crds" / "mixedprecision.dev_mixedprecisionjobs.yaml"
 RATIO, SECONDS, MIB = 0.6, 1.0, 2**20
+POLL = 10.0
+"""Seconds between two looks at all jobs, which cost the API server something too."""
 QUICK = ("--kube-api-qps=500", "--kube-api-burst=1000")
 AS_SHIPPED = {"resync_seconds": 120, "log_level": "WARNING"}
 BUSY = Options((), (*QUICK, "--concurrent-job-syncs=20"), QUICK)
@@ -129,7 +131,7 @@ class Bench:
         for i in range(count):
             self.plane.api.create(path(MPJ, namespace), job(f"{name}-{i}", namespace))
         states: Counter[str] = Counter()
-        for _ in polled(3600, 2.0):
+        for _ in polled(3600, POLL):
             states = Counter(
                 item.get("status", {}).get("state", "none")
                 for item in self.plane.api.items(path(MPJ, namespace))
@@ -193,7 +195,7 @@ def bare_rate(plane: ControlPlane, name: str, templates: Sequence[Json]) -> floa
         }
         body["spec"]["template"] = {"metadata": {"labels": labels}, "spec": template["spec"]}
         plane.api.create(path(JOBS, namespace), body)
-    for _ in polled(3600, 2.0):
+    for _ in polled(3600, POLL):
         done = [
             item["status"]
             for item in plane.api.items(path(JOBS, namespace))

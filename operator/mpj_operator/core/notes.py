@@ -21,22 +21,23 @@ class Note:
 
 
 def notes(before: JobStatus, after: JobStatus) -> Iterator[Note]:
-    """Yield what is new: units that succeed or start in the same pass are told in one note."""
+    """Yield what is new; what goes well in the same pass is told in one note."""
     old = {record.name: record for record in before.unit_statuses}
     new = [(old.get(record.name), record) for record in after.unit_statuses]
-    if ended := [now.name for was, now in new if _enters(was, now, "Succeeded")]:
-        yield Note("Normal", "UnitsSucceeded", f"succeeded: {', '.join(ended)}", "Run")
     for was, now in new:
         if (note := _trouble(was, now)) is not None:
             yield note
-    if begun := [str(now.job_name) for was, now in new if _starts(was, now)]:
-        yield Note("Normal", "UnitsCreated", f"created: Job {', '.join(begun)}", "Create")
+    done = [now.name for was, now in new if _enters(was, now, "Succeeded")]
+    begun = [str(now.job_name) for was, now in new if _starts(was, now)]
+    groups = (("succeeded: ", done), ("created: Job ", begun))
+    if words := [verb + ", ".join(names) for verb, names in groups if names]:
+        yield Note("Normal", "Progressing", "; ".join(words), "Run")
     for kind in ("Suspended", "Complete", "Failed"):
         condition = c.find(after.conditions, kind)
         if condition is None or condition.status != "True" or c.holds(before.conditions, kind):
             continue
-        words = condition.message or kind
-        yield Note("Warning" if kind == "Failed" else "Normal", kind, words, "Judge")
+        level: Literal["Normal", "Warning"] = "Warning" if kind == "Failed" else "Normal"
+        yield Note(level, kind, condition.message or kind, "Judge")
 
 
 def _enters(old: UnitStatus | None, new: UnitStatus, state: str) -> bool:

@@ -82,5 +82,6 @@ class Observed:
 
     job: MixedPrecisionJob
     children: tuple[ChildSeen, ...]
+    """Those of units that are over may be left out while the job has not ended."""
     now: datetime
     settings: Settings

@@ -149,7 +149,8 @@ def _look_again(world: World) -> float | None:
     A verdict is written before the children get their time to live: a crash must not lose both.
     """
     if _terminal(world.status):
-        return 1.0 if _clean_up(world) else None
+        # What cleans up may see more children than what ended the job: see Observed.children.
+        return 1.0 if not _terminal(world.seen.job.status) or _clean_up(world) else None
     seconds = world.seen.job.spec.active_deadline_seconds
     if seconds is None:
         return None

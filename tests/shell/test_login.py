@@ -1,0 +1,72 @@
+"""kopf's session: it asks for metadata where there is any, and an empty list is a list."""
+
+import logging
+
+import kopf
+import pytest
+import yaml
+from aiohttp import web
+
+from mpj_operator.shell.kube.login import login
+
+CONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "c",
+    "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "n"}}],
+    "users": [{"name": "u", "user": {"token": "secret"}}],
+}
+LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+ONE = LIST.replace("MetadataList", "Metadata")
+
+
+async def ours():
+    """Log in as kopf lets a handler do it."""
+    return await login(logger=logging.getLogger(), settings=kopf.OperatorSettings())
+
+
+@pytest.fixture
+async def server(tmp_path, monkeypatch):
+    """Run a server that notes what it is asked; return its notes."""
+    notes = []
+
+    async def answer(request: web.Request) -> web.Response:
+        notes.append((request.headers["Accept"], request.headers["Authorization"]))
+        return web.json_response({"kind": "PartialObjectMetadataList", "items": None})
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]
+    clusters = [{"name": "k", "cluster": {"server": f"http://127.0.0.1:{port}"}}]
+    config = tmp_path / "config"
+    config.write_text(yaml.safe_dump({**CONFIG, "clusters": clusters}))
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    yield notes
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(("query", "accepted"), [("", LIST), ("?watch=true", ONE)])
+async def test_metadata_is_asked_for_with_the_accounts_token(server, query, accepted):
+    found = await ours()
+    assert isinstance(found, kopf.AiohttpSession)
+    assert found.default_namespace == "n"
+    async with found.aiohttp_session as session:
+        await session.get(f"{found.server}/api/v1/pods{query}")
+    assert server == [(accepted, "Bearer secret")]
+
+
+async def test_an_empty_list_of_partial_objects_is_a_list(server):
+    found = await ours()
+    async with found.aiohttp_session as session:
+        response = await session.get(f"{found.server}/api/v1/pods")
+        assert await response.json() == {"kind": "PartialObjectMetadataList", "items": []}
+
+
+async def test_without_credentials_there_is_no_session(tmp_path, monkeypatch):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert await ours() is None
