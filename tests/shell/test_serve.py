@@ -122,10 +122,7 @@ class Posted:
         return ()
 
 
-ABOUT = {
-    "apiVersion": "v", "kind": "K",
-    "metadata": {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
-}  # fmt: skip
+ABOUT = {"name": "a", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
 
 
 async def posted(api, *messages):

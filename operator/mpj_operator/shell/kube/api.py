@@ -20,6 +20,10 @@ TIMEOUT: Final = 30.0
 Json = dict[str, Any]
 JOBS: Final = f"/apis/{GROUP}/{VERSION}"
 PAGE: Final = 500
+METADATA: Final = "application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
+"""What is accepted where the metadata will do; kind: PartialObjectMetadata, or a list of them."""
+_WHOLE: Final = "application/json"
+WRITES: Final = frozenset({"POST", "PATCH"})
 
 
 class ApiError(Exception):
@@ -103,16 +107,17 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """Send one request and return its answer.
+        """Send one request and return its answer; of what was written, the metadata only.
 
         Raises:
             ApiError: any status but 2xx, and no answer.
         """
+        accepted = METADATA.format(kind="PartialObjectMetadata") if verb in WRITES else _WHOLE
         method, url, headers, data, fields = await self._client.param_serialize(
             verb,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accepted, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -124,13 +124,14 @@ class KubernetesCluster:
         metadata = before.metadata
         written = await self._apply(key, metadata.uid, metadata.resource_version, status)
         self._settled[key] = Settled.by(metadata, status)
-        self._wrote(key, before.status, status, written["metadata"]["resourceVersion"])
+        self._wrote(key, before.status, status, written["resourceVersion"])
         for note in notes(before.status, status):
             self._events.tell(written, note)
 
     async def _apply(
         self, key: Key, uid: str | None, version: str | None, status: JobStatus
     ) -> Json:
+        """Apply a status; return the metadata of what is written."""
         body = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -145,7 +146,7 @@ class KubernetesCluster:
             "status": status.to_json(),
         }
         try:
-            return await self._api.request(
+            written = await self._api.request(
                 "PATCH",
                 job_path(key.namespace, key.name) + "/status",
                 body,
@@ -156,6 +157,8 @@ class KubernetesCluster:
             if error.status in (404, 409):
                 raise RetryLaterError("the job was changed or deleted meanwhile") from error
             raise
+        metadata: Json = written["metadata"]
+        return metadata
 
     async def _reject(
         self, key: Key, raw: Json, children: Sequence[ChildSeen], problems: str
@@ -172,7 +175,7 @@ class KubernetesCluster:
             return
         version = metadata["resourceVersion"]
         written = await self._apply(key, metadata["uid"], version, status)
-        self._wrote(key, old, status, written["metadata"]["resourceVersion"])
+        self._wrote(key, old, status, written["resourceVersion"])
         for note in notes(old, status):
             self._events.tell(written, note)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from mpj_operator.api.job import KIND
+from mpj_operator.api.load import API_VERSION
 from mpj_operator.core.notes import Note
 from mpj_operator.shell.kube.api import FIELD_MANAGER, Api, events_path
 
@@ -25,9 +27,8 @@ class Events:
         self._instance = instance
         self._waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(BACKLOG)
 
-    def tell(self, about: Mapping[str, Any], note: Note) -> None:
-        """Tell of something about an object, soon."""
-        metadata = about["metadata"]
+    def tell(self, metadata: Mapping[str, Any], note: Note) -> None:
+        """Tell of something about the job with this metadata, soon."""
         event = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -43,8 +44,8 @@ class Events:
             "action": note.action,
             "note": note.message.encode()[:NOTE].decode(errors="ignore"),
             "regarding": {
-                "apiVersion": about["apiVersion"],
-                "kind": about["kind"],
+                "apiVersion": API_VERSION,
+                "kind": KIND,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],

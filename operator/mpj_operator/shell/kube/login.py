@@ -4,13 +4,14 @@ Handlers only look at metadata, and an object with its requests is twenty times 
 need not be encoded, sent and parsed for every event of every pod.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import kopf
 
+from mpj_operator.shell.kube.api import METADATA
+
 _LIST, _ONE = "PartialObjectMetadataList", "PartialObjectMetadata"
-_ACCEPT: Final = "application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
 
 
 class _Response(aiohttp.ClientResponse):
@@ -50,5 +51,5 @@ async def _ask_for_metadata(
 ) -> aiohttp.ClientResponse:
     """Ask for partial objects; what has none, such as the list of resources, comes as it is."""
     kind = _ONE if request.url.query.get("watch") else _LIST
-    request.headers["Accept"] = _ACCEPT.format(kind=kind)
+    request.headers["Accept"] = METADATA.format(kind=kind)
     return await handler(request)
