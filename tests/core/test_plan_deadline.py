@@ -62,6 +62,19 @@ def test_the_deadline_counts_the_time_with_a_pod_and_no_other(pause):
     assert simulation.condition("Failed").reason == "DeadlineExceeded"
 
 
+def test_the_time_of_what_is_measured_anew_was_spent_all_the_same():
+    simulation = Simulation(job(activeDeadlineSeconds=100, parallelism=1))
+    simulation.step()
+    simulation.succeed(*simulation.live())
+    simulation.step()
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=40)
+    objective = simulation.job.spec.objective
+    simulation.change(objective=objective.model_copy(update={"metric": "mAP50"}))
+    simulation.step()
+    assert simulation.job.status.spent_seconds == 40
+
+
 def test_the_clock_of_a_unit_that_is_stopped_early_stops():
     simulation = Simulation(job(activeDeadlineSeconds=100))
     simulation.step()

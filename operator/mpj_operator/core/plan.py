@@ -90,10 +90,9 @@ def _asked_again(world: World) -> bool:
 
 def _start(world: World) -> None:
     """Pin the runtime at the first look; judge again when the objective has changed."""
-    status = world.status
     objective, measured = world.objective_digests()
-    if status.objective_sha256 not in (None, objective):
-        if status.measured_sha256 != measured:
+    if world.status.objective_sha256 not in (None, objective):
+        if world.status.measured_sha256 != measured:
             for unit in world.graph.values():
                 if unit.kind in ("reference", "baseline", "candidate"):
                     lifecycle.repeat(world, unit.name, "the objective has changed")
@@ -101,11 +100,11 @@ def _start(world: World) -> None:
             rejudge(world)
         for name in (u.FINAL, u.REPORT):
             lifecycle.repeat(world, name, "the objective has changed")
-        status = status.model_copy(update={"best": None, "report": None})
-    world.status = status.model_copy(
+        world.status = world.status.model_copy(update={"best": None, "report": None})
+    world.status = world.status.model_copy(
         update={
             "runtime": runtime_of(world.seen),
-            "start_time": status.start_time or world.seen.now,
+            "start_time": world.status.start_time or world.seen.now,
             "completion_time": None,
             "objective_sha256": objective,
             "measured_sha256": measured,
