@@ -64,30 +64,14 @@ def report(folder: Path) -> None:
     _end(lambda: command(folder, console()))
 
 
-@main.command()
-@click.argument("store")
-@click.option(
-    "--older-than",
-    default="30d",
-    show_default=True,
-    help="Age such as 30d or 12h; longer than any job runs.",
-)
-@click.option("--jobs", is_flag=True, help="Remove job folders too in which all is older.")
-@click.option("--delete", is_flag=True, help="Do it; without it, only say what would go.")
-@click.option("--endpoint-url", help="S3 server; default: AWS_ENDPOINT_URL, else that of AWS.")
-def gc(store: str, older_than: str, jobs: bool, delete: bool, endpoint_url: str | None) -> None:
-    """Remove old artifacts from STORE: the folder or s3:// URI that has blobs/ and manifests/.
-
-    What is younger than --older-than stays, and all that it uses; so do the artifacts that the
-    reports of kept job folders link to.
-    """
+# Its options are the runner's: in a cluster, a container of the job's image is told the same.
+@main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def gc(words: tuple[str, ...]) -> None:
+    """Remove old artifacts from a store; `mpj gc --help` tells more."""
     from mpj_operator.commands.gc import gc as command
 
-    _end(
-        lambda: command(
-            store, older_than, endpoint_url, jobs=jobs, delete=delete, console=console()
-        )
-    )
+    _end(lambda: command(words))
 
 
 def _end(command: Callable[[], int]) -> None:

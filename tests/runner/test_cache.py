@@ -7,11 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from counted import from_source, pod, request
 
-from mpj_runner.contract.errands import Collect
-from mpj_runner.errand import collect
 from mpj_runner.runner import Runner
 from mpj_runner.stores.file import FileStore
-from mpj_runner.stores.garbage import old_objects
+from mpj_runner.stores.garbage import collect, old_objects
 from mpj_runner.stores.overlay import OverlayStore
 
 
@@ -95,7 +93,7 @@ def test_no_collection_takes_what_a_pod_took_from_the_cache(step, store, source,
     aged(store)
     before = sorted(path for path in store.root.rglob("*") if path.is_file())
     assert Runner(asked, store, pod(tmp_path, "2")).execute().steps[0].cached
-    collect(store, Collect(older_than_seconds=86400, delete=True), datetime.now(UTC))
+    collect(store, timedelta(days=1), datetime.now(UTC), delete=True)
     assert sorted(path for path in store.root.rglob("*") if path.is_file()) == before
 
 

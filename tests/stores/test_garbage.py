@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mpj_runner.contract.errands import Collect
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import Blob, StepManifest, UnitManifest, digest
-from mpj_runner.errand import collect
 from mpj_runner.stores.base import blob_key, manifest_key
 from mpj_runner.stores.file import FileStore
-from mpj_runner.stores.garbage import old_objects
+from mpj_runner.stores.garbage import collect, old_objects
 
 NOW = datetime.now(UTC)
-LIMIT = NOW - timedelta(days=30)
+AGE = timedelta(days=30)
+LIMIT = NOW - AGE
 
 
 class Shop:
@@ -144,11 +143,10 @@ def test_only_asked_is_anything_removed(shop):
     left = shop.store.root / "blobs/sha256/.part-x"
     left.write_bytes(b"half")
     os.utime(left, (time.time() - 40 * 86400,) * 2)
-    asked = Collect(older_than_seconds=30 * 86400)
     before = sorted(shop.store.root.rglob("*"))
-    told = collect(shop.store, asked, NOW)
+    told = collect(shop.store, AGE, NOW)
     assert sorted(shop.store.root.rglob("*")) == before
-    done = collect(shop.store, asked.model_copy(update={"delete": True}), NOW)
+    done = collect(shop.store, AGE, NOW, delete=True)
     assert (done.manifests, done.blobs, done.kept) == (told.manifests, told.blobs, told.kept)
     assert (done.manifests.objects, done.blobs.objects, done.unfinished) == (1, 1, 1)
     files = [p for p in shop.store.root.rglob("*") if p.is_file()]
@@ -176,7 +174,7 @@ def test_what_comes_into_use_while_all_is_read_stays(shop, monkeypatch, became):
         return read(key)
 
     monkeypatch.setattr(shop.store, "read", slow)
-    collect(shop.store, Collect(older_than_seconds=30 * 86400, delete=True), NOW)
+    collect(shop.store, AGE, NOW, delete=True)
     assert shop.store.size(blob_key(sha256)) is not None
     assert shop.store.size(blob_key(other.outputs["statistics"].sha256)) is None
     assert len(reads) == len(set(reads)), "the second look reads only what is new"
@@ -193,8 +191,7 @@ def test_a_bucket_is_collected_like_a_folder(store, shop, server, bucket, tmp_pa
     assert old_objects(store, LIMIT, jobs=True)[1] == []
     _, old = old_objects(store, later, jobs=True)
     assert set(old) == {*keys(manifest), blob_key(unit)}
-    asked = Collect(older_than_seconds=60, delete=True, jobs=True)
-    done = collect(store, asked, later)
+    done = collect(store, timedelta(seconds=60), later, jobs=True, delete=True)
     assert (done.manifests.objects, done.blobs.objects) == (1, 2)
     assert server.objects(bucket) == {}
     shutil.rmtree(shop.store.root)

@@ -8,13 +8,12 @@ job folder links to. Manifests go before the blobs that they name: a reader in b
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from mpj_runner.contract.errands import Amount, Collected
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.messages import StepManifest, UnitManifest
 from mpj_runner.stores.base import Listed, Stored, blob_key, manifest_key
@@ -24,6 +23,30 @@ _READERS: Final = 16
 _LARGEST_MANIFEST: Final = 2**20
 _REPORT: Final = re.compile(r"jobs/[^/]+/[^/]+/[^/]+/report\.json")
 _ARTIFACT: Final = re.compile(rb'"sha256":\s*"([0-9a-f]{64})"')
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of something there is."""
+
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be."""
+
+    manifests: Amount
+    blobs: Amount
+    jobs: Amount
+    """Objects in job folders."""
+    folders: tuple[str, ...]
+    """The job folders themselves."""
+    kept: Amount
+    """All that stays."""
+    unfinished: int = 0
+    """Remains of interrupted writes; counted only when they are removed."""
 
 
 @dataclass
@@ -49,6 +72,33 @@ class Used:
     def add_blobs(self, digests: Iterable[str]) -> None:
         """Keep bytes."""
         self.keys.update(blob_key(sha256) for sha256 in digests)
+
+
+def collect(
+    store: Listed, age: timedelta, now: datetime, *, jobs: bool = False, delete: bool = False
+) -> Collected:
+    """Find what is older than an age, and remove it when that is asked for.
+
+    To read all that is young takes a while, so right before the removal there is a second look,
+    which reads only what was written since.
+
+    Args:
+        store: what to look through.
+        age: what is younger stays.
+        now: the time, in UTC.
+        jobs: job folders count as old too when nothing in them is younger; else they all stay.
+        delete: remove it.
+
+    Raises:
+        UserError: the URI is not that of a store, or it can't be read or written.
+    """
+    used = Used()
+    found, _ = old_objects(store, now - age, jobs=jobs, used=used)
+    if not delete:
+        return found
+    found, keys = old_objects(store, now - age, jobs=jobs, used=used)
+    store.remove(keys)
+    return replace(found, unfinished=store.remove_unfinished(age))
 
 
 def old_objects(
