@@ -5,14 +5,18 @@ error go to the standard error. Secrets come in variables of the environment, as
 container.
 """
 
+import contextlib
 import logging
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mpj_runner.contract.errands import Errand, Fetch
 from mpj_runner.contract.errors import EXIT_TRANSIENT, EXIT_USER, TransientError, UserError
 from mpj_runner.stores.base import Listed, blob_key, file_digest
+from mpj_runner.stores.folders import unpack
 from mpj_runner.stores.open import Places
 
 
@@ -30,22 +34,36 @@ def main() -> int:
 
 
 def fetch(store: Listed, wanted: Fetch) -> None:
-    """Bring blobs to paths; a file is there whole or not at all.
+    """Bring blobs to paths; a file or folder is there whole or not at all.
 
     Raises:
         UserError: one is missing or damaged.
     """
     for name, sha256 in wanted.blobs.items():
-        path = Path(name)
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            if not store.fetch(blob_key(sha256), temporary):
-                raise UserError(f"{store.uri(blob_key(sha256))} is gone from the store")
-            if file_digest(temporary) != sha256:
-                raise UserError(f"{store.uri(blob_key(sha256))} is damaged: run the job again")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _brought(store, sha256, Path(name)) as file:
+            file.replace(name)
+    for name, sha256 in wanted.folders.items():
+        folder = Path(name)
+        temporary = folder.with_name(f".{folder.name}.unpacked")
+        shutil.rmtree(temporary, ignore_errors=True)
+        with _brought(store, sha256, folder) as file:
+            unpack(file, temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+
+@contextlib.contextmanager
+def _brought(store: Listed, sha256: str, path: Path) -> Iterator[Path]:
+    """Give a verified blob as a file beside where it is to be."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        if not store.fetch(blob_key(sha256), temporary):
+            raise UserError(f"{store.uri(blob_key(sha256))} is gone from the store")
+        if file_digest(temporary) != sha256:
+            raise UserError(f"{store.uri(blob_key(sha256))} is damaged: run the job again")
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

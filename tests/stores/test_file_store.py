@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -128,6 +129,33 @@ def test_a_folder_packs_to_the_same_bytes_wherever_it_lies(tmp_path):
         p.relative_to(tmp_path / "out").as_posix(): p.read_bytes()
         for p in (tmp_path / "out").rglob("*.txt")
     } == files
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, "/etc/passwd"
+    return made
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(entry("../out"), id="above"),
+        pytest.param(entry("/out"), id="absolute"),
+        pytest.param(entry("a/../../out"), id="through a folder"),
+        pytest.param(entry("out", tarfile.SYMTYPE), id="a link"),
+        pytest.param(entry("out", tarfile.LNKTYPE), id="a hard link"),
+        pytest.param(entry("out", tarfile.FIFOTYPE), id="a pipe"),
+        pytest.param(entry("out", tarfile.DIRTYPE), id="a folder, which pack never writes"),
+    ],
+)
+def test_what_was_not_packed_by_us_is_not_unpacked(tmp_path, bad):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(entry("fine"))
+        tar.addfile(bad)
+    with pytest.raises(UserError, match="is no plain file below its folder: do not trust what"):
+        unpack(tmp_path / "x.tar", tmp_path / "in/engine")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["x.tar", "fine"]
 
 
 def test_a_folders_digest_is_its_names_and_bytes(tmp_path):

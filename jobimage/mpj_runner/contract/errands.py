@@ -5,10 +5,12 @@ from mpj_runner.contract.base import Sha256, Uri, Value
 
 
 class Fetch(Value):
-    """Bring blobs to local paths, verified."""
+    """Bring files and folders to local paths, verified."""
 
     blobs: dict[str, Sha256]
     """Path to digest."""
+    folders: dict[str, Sha256] = {}
+    """Path to the digest of a packed folder; one that is there is replaced."""
 
 
 class Errand(Value):

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import tarfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
@@ -28,7 +26,6 @@ from mpj_runner.contract.errands import Errand, Fetch
 from mpj_runner.contract.errors import UserError
 from mpj_runner.contract.result import Artifact
 
-_PACKED: Final = ".engine.tar"
 COMPLETE, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -100,32 +97,20 @@ def _over(job: MixedPrecisionJob) -> bool:
 def _collect(job: MixedPrecisionJob, folder: Path, store: str) -> None:
     """Put the report and the winner's files where people look for them."""
     report, best = job.status.report, job.status.best
-    artifacts: dict[str, Artifact | None] = {}
+    files: dict[str, Artifact | None] = {}
+    folders: dict[str, Artifact | None] = {}
     if report is not None:
-        artifacts |= {"report.json": report.json_file, "report.html": report.html}
-    if best is not None and (files := best.artifacts) is not None:
-        artifacts |= {
-            "model.onnx": files.onnx,
-            "metadata.json": files.metadata,
-            _PACKED: files.engine,
-        }
-    blobs = {str(folder / name): a.sha256 for name, a in artifacts.items() if a is not None}
-    if not blobs:
-        return
-    do(Errand(store=store, access=store_access(job.spec), fetch=Fetch(blobs=blobs)))
-    if artifacts.get(_PACKED) is not None:
-        _unpack(folder / _PACKED, folder / "engine")
+        files |= {"report.json": report.json_file, "report.html": report.html}
+    if best is not None and (made := best.artifacts) is not None:
+        files |= {"model.onnx": made.onnx, "metadata.json": made.metadata}
+        folders |= {"engine": made.engine}
 
+    def wanted(artifacts: Mapping[str, Artifact | None]) -> dict[str, str]:
+        return {str(folder / name): a.sha256 for name, a in artifacts.items() if a is not None}
 
-def _unpack(packed: Path, folder: Path) -> None:
-    """Replace a folder by an engine's files."""
-    temporary = folder.with_name(".engine.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with tarfile.open(packed) as tar:
-        tar.extractall(temporary, filter="data")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    packed.unlink()
+    fetch = Fetch(blobs=wanted(files), folders=wanted(folders))
+    if fetch.blobs or fetch.folders:
+        do(Errand(store=store, access=store_access(job.spec), fetch=fetch))
 
 
 def _tell(job: MixedPrecisionJob, folder: Path, console: Console) -> int:
