@@ -43,8 +43,8 @@ test-cluster: $(STAMP) ## Run the tests that need a Kubernetes API: built once f
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
 	MPJ_NEED_BINARIES=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
-test-image: $(STAMP) ## Build and try the operator's image: as root, with buildah and debootstrap
-	MPJ_NEED_IMAGES=1 $(BIN)/python -m pytest tests/image
+test-image: $(STAMP) ## Build and try the operator's image, with JOB=1 the job's too (25 GB free): root, buildah, runc
+	MPJ_NEED_IMAGES=1 MPJ_JOB_IMAGE=$(JOB) $(BIN)/python -m pytest tests/image
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""An image for the tests of this folder, where images can be built."""
+"""Images for the tests of this folder, where images can be built."""
 
 import os
 import shutil
@@ -8,17 +8,13 @@ import buildah
 import pytest
 
 NEEDED: Final = "MPJ_NEED_IMAGES"
+JOB_WANTED: Final = "MPJ_JOB_IMAGE"
 
 
 @pytest.fixture(scope="session")
 def base() -> None:
     """Have the base, or skip; with MPJ_NEED_IMAGES=1 (CI), fail."""
-    missing = [p for p in ("buildah", "debootstrap") if shutil.which(p) is None]
-    if missing or os.geteuid() != 0:
-        words = f"images are built by root with buildah and debootstrap; missing: {missing}"
-        if os.environ.get(NEEDED) == "1":
-            pytest.fail(words)
-        pytest.skip(words)
+    _need("buildah", "debootstrap")
     buildah.have_base()
 
 
@@ -26,3 +22,22 @@ def base() -> None:
 def operator_image(base: None) -> str:
     """Return the operator's image, built now."""
     return buildah.build("operator")
+
+
+@pytest.fixture(scope="session")
+def job_image(request: pytest.FixtureRequest) -> str:
+    """Return the job's image, built now if that is asked for: it takes 7 GB and minutes."""
+    if os.environ.get(JOB_WANTED) != "1":
+        pytest.skip(f"the job's image is built with {JOB_WANTED}=1 only (make test-image JOB=1)")
+    _need("runc")
+    request.getfixturevalue("base")
+    return buildah.build("job")
+
+
+def _need(*programs: str) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        words = f"images are built and run by root; missing: {missing}"
+        if os.environ.get(NEEDED) == "1":
+            pytest.fail(words)
+        pytest.skip(words)

@@ -1,14 +1,20 @@
 """buildah, with a store of our own and a Debian base made here: no registry is asked."""
 
 import fcntl
+import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
+LOCK: Final = frozenset(
+    re.findall(r"(?m)^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text())
+)
+"""Names and versions; a name may have one version for each Python."""
 STORE: Final = ROOT / ".cache/images"
 BASE: Final = "localhost/mpj-base:bookworm"
 _PACKAGES: Final = "python3,python3-venv,ca-certificates"
@@ -58,6 +64,18 @@ def container(image: str) -> Iterator[str]:
         yield name
     finally:
         run("rm", name)
+
+
+@contextmanager
+def mounted(image: str) -> Iterator[Path]:
+    """Give the root of a container of an image as a folder for the length of a block."""
+    with container(image) as name:
+        yield Path(run("mount", name).strip())
+
+
+def config_of(image: str) -> dict[str, Any]:
+    """Return what an image says of how it runs: User, Env, Entrypoint, Labels."""
+    return dict(json.loads(run("inspect", "--type", "image", image))["OCIv1"]["config"])
 
 
 def have_base() -> None:
