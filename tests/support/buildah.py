@@ -49,7 +49,7 @@ def build(target: str, context: Path = ROOT) -> str:
     """
     image = f"localhost/mpj-{target}:test"
     run(
-        "bud", "--layers", "--isolation", "chroot", "--network", "host",
+        "bud", "--layers", "--force-rm", "--isolation", "chroot", "--network", "host",
         *(f"--volume={path}:{path}:ro" for path in _MOUNTS if Path(path).exists()),
         f"--build-arg=BASE={BASE}", "--target", target, "-t", image, str(context),
     )  # fmt: skip
