@@ -1,14 +1,14 @@
 """What kopf watches: every event puts a key on the queue, and nothing else happens here."""
 
-from collections.abc import Iterator
 from typing import Final
+from urllib.request import getproxies
 
 import kopf
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 from mpj_operator.core import names
 from mpj_operator.shell.inbox import Doorstep
-from mpj_operator.shell.kube.login import login
+from mpj_operator.shell.kube.login import Growing, Login
 
 CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
 
@@ -17,7 +17,7 @@ def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     """Return the handlers of jobs, of their children, and of the children's pods."""
     handlers = kopf.OperatorRegistry()
 
-    kopf.on.login(registry=handlers)(login)
+    kopf.on.login(registry=handlers)(Login())
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's
@@ -40,7 +40,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     # What is to be watched is known and is there: no rights on CRDs and namespaces are needed.
     chosen.scanning.disabled = True
-    chosen.networking.error_backoffs = _Endless()
+    chosen.networking.error_backoffs = Growing()
+    chosen.networking.trust_env = bool(getproxies())  # as for all other requests
     chosen.watching.chunk_size = 500
     chosen.persistence.diffbase_storage = _NoDifferences()
     for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
@@ -61,13 +62,3 @@ class _NoDifferences(kopf.DiffBaseStorage):
 
     def store(self, **_: object) -> None:
         """Keep nothing."""
-
-
-class _Endless:
-    """Delays that grow to half a minute and never end: kopf exits when a finite list is used up."""
-
-    def __iter__(self) -> Iterator[float]:
-        delay = 0.5
-        while True:
-            yield delay
-            delay = min(30.0, delay * 2)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LAST_EVENTS: Final = 5.0
 """Seconds to post what is still to be told at the end."""
 CRD_RETRY: Final = 5.0
-REST: Final = float(__import__("os").environ.get("REST", "0.5"))
+REST: Final = 0.5
 """Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
 ENDED: Final = frozenset({"Complete", "Failed"})
 

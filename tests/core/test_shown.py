@@ -99,6 +99,30 @@ def test_events_tell_of_a_whole_job_each_thing_once():
     assert told[-1][0] == "Complete"
 
 
+def unit(**fields):
+    return JobStatus(unit_statuses=(UnitStatus(name="int8", **fields),))
+
+
+FIRST = {"attempt": 1, "job_name": "j-1", "state": "Running"}
+SECOND = {"attempt": 2, "job_name": "j-2", "state": "Pending", "reason": "Created", "message": "w"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (FIRST, {"attempt": 2}, []),
+        ({"attempt": 2}, SECOND, ["UnitRetried int8: Job j-2, attempt 2"]),
+        (FIRST, SECOND, ["UnitRetried int8: Job j-2, attempt 2"]),
+        (FIRST, {"attempt": 2, "reason": "QuotaExceeded", "message": "no room"},
+         ["QuotaExceeded int8: no room"]),
+    ],
+    ids=["suspended", "resumed", "lost", "lost and refused"],
+)  # fmt: skip
+def test_a_unit_is_said_to_be_tried_again_once_it_has_a_job(before, after, told):
+    notes_ = notes(unit(**before), unit(**after))
+    assert [f"{note.reason} {note.message}" for note in notes_] == told
+
+
 PULLS = {
     "Back-off with its cause": (
         'Back-off pulling image "i:1": ErrImagePull: i:1: not found', "i:1: not found",

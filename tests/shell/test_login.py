@@ -1,5 +1,6 @@
 """kopf's session: it asks for metadata where there is any, and an empty list is a list."""
 
+import itertools
 import logging
 
 import kopf
@@ -7,7 +8,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from mpj_operator.shell.kube.login import login
+from mpj_operator.shell.kube.login import Growing, Login
 
 CONFIG = {
     "apiVersion": "v1",
@@ -22,7 +23,7 @@ ONE = LIST.replace("MetadataList", "Metadata")
 
 async def ours():
     """Log in as kopf lets a handler do it."""
-    return await login(logger=logging.getLogger(), settings=kopf.OperatorSettings())
+    return await Login()(logger=logging.getLogger(), settings=kopf.OperatorSettings())
 
 
 @pytest.fixture
@@ -70,3 +71,35 @@ async def test_without_credentials_there_is_no_session(tmp_path, monkeypatch):
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert await ours() is None
+
+
+async def test_refused_credentials_are_tried_again_ever_more_slowly(server, monkeypatch, tmp_path):
+    slept, now = [], [0.0]
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr("mpj_operator.shell.kube.login.asyncio.sleep", sleep)
+    login = Login(lambda: now[0])
+
+    async def again():
+        found = await login(logger=logging.getLogger(), settings=kopf.OperatorSettings())
+        await found.aiohttp_session.close()
+        return found
+
+    for _ in range(3):
+        await again()
+    assert slept == [0.5, 1.0]
+    now[0] = 61.0  # an accident an hour later
+    await again()
+    assert slept == [0.5, 1.0]
+    await again()
+    assert slept == [0.5, 1.0, 0.5]
+    config = tmp_path / "config"
+    config.write_text(config.read_text().replace("secret", "fresh"))
+    await again()  # a token that was renewed is tried at once
+    assert len(slept) == 3
+
+
+def test_delays_grow_and_never_end():
+    assert list(itertools.islice(Growing(), 9)) == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]

@@ -78,7 +78,7 @@ async def test_a_key_rests_between_two_works_and_other_keys_do_not_wait_for_it()
             queue.put("a")
             queue.put("b")
             await asyncio.sleep(0.01)
-        assert queue.depth == 2  # both were worked on once, and are to be once more
+        assert queue.depth == 0  # both rest: nobody keeps them waiting
         await until(lambda: len(work.done) == 4)
         await asyncio.sleep(0.35)
     assert sorted(work.done) == ["a", "a", "b", "b"]

@@ -56,7 +56,8 @@ def _trouble(old: UnitStatus | None, new: UnitStatus) -> Note | None:
         return Note("Warning", "UnitFailed", f"{new.name}: {new.message or new.reason}", "Run")
     if new.state in ("Succeeded", "Failed"):
         return None
-    if new.attempt > 1 and (old is None or old.job_name != new.job_name):
+    fresh = new.job_name is not None and (old is None or old.job_name != new.job_name)
+    if new.attempt > 1 and fresh:
         words = f"{new.name}: Job {new.job_name}, attempt {new.attempt}"
         return Note("Normal", "UnitRetried", words, "Create")
     waits = new.state == "Pending" and new.message and new.reason != "Created"

@@ -69,7 +69,7 @@ class KeyedQueue(Generic[Key]):
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._waiting) + len(self._again)
+        return len(self._waiting) + len(self._again - self._resting.keys())
 
     def put(self, key: Key) -> None:
         """Have a key worked on soon."""
@@ -103,6 +103,8 @@ class KeyedQueue(Generic[Key]):
             for timer in (*self._timers.values(), *self._resting.values()):
                 timer.cancel()
             self._timers.clear()
+            self._resting.clear()
+            self._busy.clear()
 
     async def _worker(self) -> None:
         while True:

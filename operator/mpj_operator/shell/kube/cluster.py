@@ -1,7 +1,7 @@
 """Kubernetes behind the Cluster protocol."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -65,8 +65,6 @@ class KubernetesCluster:
         self._events = events
         self._wrote = wrote
         self._now = now
-        self._settled: dict[Key, Settled] = {}
-        """What the status says that was written last, for jobs that are there."""
 
     async def observe(self, key: Key) -> Observed | None:
         """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
@@ -74,10 +72,10 @@ class KubernetesCluster:
         # listed, also when an operator that is on its way out wrote it.
         raw = await self._api.get(job_path(key.namespace, key.name))
         if raw is None or "deletionTimestamp" in raw["metadata"]:
-            self._settled.pop(key, None)
             return None
-        jobs = await self._jobs(key, raw["metadata"])
-        pods = await self._pods(key, jobs)
+        settled = Settled.of(raw)
+        jobs = await self._jobs(key, settled)
+        pods = await self._pods(key, jobs, settled)
         children = children_seen(jobs, pods, raw["metadata"]["uid"])
         job, problems = parse(raw)
         if job is None:
@@ -87,23 +85,17 @@ class KubernetesCluster:
         children = await explained(self._api, key.namespace, children, jobs, now)
         return Observed(job, children, now, self._settings)
 
-    async def _jobs(self, key: Key, metadata: Json) -> tuple[Json, ...]:
-        """Return the children, less those of units that are known to be over: few of many.
-
-        What is over stays over until the spec changes, and the children of a job that has ended are
-        all looked at, since they are cleaned up then.
-        """
+    async def _jobs(self, key: Key, settled: Settled) -> tuple[Json, ...]:
+        """Return the children, less those of units that are over: few of many."""
         selector = f"{names.LABEL_JOB}={names.label(key.name)}"
-        settled = self._settled.get(key)
-        if settled is not None and settled.units and settled.holds_for(metadata):
+        if settled.units:
             selector += f",{names.LABEL_UNIT} notin ({','.join(sorted(settled.units))})"
         return await self._api.list(child_path(key.namespace), selector=selector)
 
-    async def _pods(self, key: Key, jobs: Sequence[Json]) -> tuple[Json, ...]:
+    async def _pods(self, key: Key, jobs: Sequence[Json], settled: Settled) -> tuple[Json, ...]:
         """Return the pods of children; a unit that is over needs none any more."""
-        settled = self._settled.get(key)
-        over: Collection[str] = () if settled is None else settled.children
-        asked = [name for job in jobs if (name := job["metadata"]["name"]) not in over]
+        listed = (job["metadata"]["name"] for job in jobs)
+        asked = [name for name in listed if name not in settled.children]
         if not asked:
             return ()
         selector = f"{JOB_NAME} in ({','.join(asked)})"
@@ -123,7 +115,6 @@ class KubernetesCluster:
         """See ``Cluster.write_status``: server-side apply, for the very object that was read."""
         metadata = before.metadata
         written = await self._apply(key, metadata.uid, metadata.resource_version, status)
-        self._settled[key] = Settled.by(metadata, status)
         self._wrote(key, before.status, status, written["resourceVersion"])
         for note in notes(before.status, status):
             self._events.tell(written, note)

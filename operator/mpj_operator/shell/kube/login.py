@@ -4,7 +4,10 @@ Handlers only look at metadata, and an object with its requests is twenty times 
 need not be encoded, sent and parsed for every event of every pod.
 """
 
-from typing import Any
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import aiohttp
 import kopf
@@ -12,6 +15,8 @@ import kopf
 from mpj_operator.shell.kube.api import METADATA
 
 _LIST, _ONE = "PartialObjectMetadataList", "PartialObjectMetadata"
+_QUIET: Final = 60.0
+"""Seconds after which a 401 is an accident, and not the same refusal as before."""
 
 
 class _Response(aiohttp.ClientResponse):
@@ -25,23 +30,52 @@ class _Response(aiohttp.ClientResponse):
         return said
 
 
-async def login(**given: Any) -> kopf.AiohttpSession | None:  # noqa: ANN401 - kopf's own
-    """Return a session with the credentials of the pod, else of the kubeconfig; None: neither."""
-    found = kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
-    if found is None:
-        return None
+class Growing:
+    """Delays that grow to half a minute and never end: kopf exits when a finite list is used up."""
+
+    def __iter__(self) -> Iterator[float]:
+        delay = 0.5
+        while True:
+            yield delay
+            delay = min(30.0, delay * 2)
+
+
+class Login:
+    """Logs in again whenever the server says 401, and slowly while there is nothing new to try."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep a clock in seconds."""
+        self._clock = clock
+        self._last: kopf.ConnectionInfo | None = None
+        self._at = -_QUIET
+        self._delays = iter(Growing())
+
+    async def __call__(self, **given: Any) -> kopf.AiohttpSession | None:  # noqa: ANN401 - kopf's
+        """Return a session with the credentials of the pod, else of the kubeconfig, or None."""
+        found = kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+        if found is None:
+            return None
+        if found != self._last or self._clock() - self._at > _QUIET:
+            self._delays = iter(Growing())
+        else:
+            await asyncio.sleep(next(self._delays))
+        self._last, self._at = found, self._clock()
+        return _session(found)
+
+
+def _session(info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
-        headers=found.as_http_headers(),
-        proxy=found.proxy_url,
-        trust_env=found.trust_env,
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        proxy=info.proxy_url,
+        trust_env=info.trust_env,
         middlewares=(_ask_for_metadata,),
         response_class=_Response,
     )
     return kopf.AiohttpSession(
-        server=found.server,
-        default_namespace=found.default_namespace,
-        expiration=found.expiration,
+        server=info.server,
+        default_namespace=info.default_namespace,
+        expiration=info.expiration,
         aiohttp_session=session,
     )
 

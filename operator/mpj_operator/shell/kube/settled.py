@@ -1,39 +1,41 @@
-"""What need not be read again: units that a status, once it is written, says are over."""
+"""What need not be read again: units that are over, as the status that was read says.
 
+Nothing is remembered: this is the status that the plan works from, so the two cannot disagree.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from mpj_operator.api.job import Metadata
-from mpj_operator.api.status import JobStatus
-
-OVER = frozenset({"Succeeded", "Failed"})
+_OVER: Final = frozenset({"Succeeded", "Failed"})
+_ENDED: Final = frozenset({"Complete", "Failed"})
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A status that this operator has written, as far as it spares reads."""
+    """Of a job as it was read."""
 
-    uid: str | None
-    generation: int | None
-    """Of the spec that the status is about: another one may need units again."""
-    units: frozenset[str]
-    """Units that are over; none of a job that has ended: all its children are cleaned up then."""
-    children: frozenset[str]
-    """Names of the children of units that are over."""
+    units: frozenset[str] = frozenset()
+    """Units whose children may be left out; none of a job that has ended: it is cleaned up."""
+    children: frozenset[str] = frozenset()
+    """Names of children whose pods have nothing more to say."""
 
     @classmethod
-    def by(cls, metadata: Metadata, status: JobStatus) -> Self:
-        """Return what the status of a job with such metadata settles."""
-        over = [record for record in status.unit_statuses if record.state in OVER]
-        ended = status.state in ("Complete", "Failed")
+    def of(cls, job: Json) -> Self:
+        """Return what a job's status settles; nothing when its spec has changed since."""
+        status, metadata = job.get("status", {}), job["metadata"]
+        if status.get("observedGeneration") != metadata.get("generation"):
+            return cls()
+        over = [unit for unit in status.get("unitStatuses", ()) if unit.get("state") in _OVER]
+        ended = status.get("state") in _ENDED
         return cls(
-            uid=metadata.uid,
-            generation=metadata.generation,
-            units=frozenset() if ended else frozenset(record.name for record in over),
-            children=frozenset(record.job_name for record in over if record.job_name is not None),
+            units=frozenset() if ended else frozenset(filter(_NAME.fullmatch, _all(over, "name"))),
+            children=_all(over, "jobName"),
         )
 
-    def holds_for(self, metadata: Mapping[str, Any]) -> bool:
-        """Tell whether a job that was read is the one, with the spec, that this is about."""
-        return (self.uid, self.generation) == (metadata["uid"], metadata.get("generation"))
+
+def _all(records: list[Json], member: str) -> frozenset[str]:
+    return frozenset(record[member] for record in records if record.get(member))
