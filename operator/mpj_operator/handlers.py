@@ -1,6 +1,6 @@
 """What kopf watches: every event puts a key on the queue, and nothing else happens here."""
 
-from typing import Final
+from typing import Any, Final
 from urllib.request import getproxies
 
 import kopf
@@ -17,7 +17,11 @@ def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     """Return the handlers of jobs, of their children, and of the children's pods."""
     handlers = kopf.OperatorRegistry()
 
-    kopf.on.login(registry=handlers)(Login())
+    session = Login()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**given: Any) -> kopf.AiohttpSession | None:  # noqa: ANN401 - kopf's own
+        return await session(**given)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's

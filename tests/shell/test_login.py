@@ -8,6 +8,8 @@ import pytest
 import yaml
 from aiohttp import web
 
+from mpj_operator.handlers import registry
+from mpj_operator.shell.inbox import Doorstep
 from mpj_operator.shell.kube.login import Growing, Login
 
 CONFIG = {
@@ -103,3 +105,7 @@ async def test_refused_credentials_are_tried_again_ever_more_slowly(server, monk
 
 def test_delays_grow_and_never_end():
     assert list(itertools.islice(Growing(), 9)) == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_kopf_takes_the_handlers():
+    registry(Doorstep(None, None))
