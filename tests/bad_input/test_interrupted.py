@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -104,20 +105,22 @@ def test_kill_9_of_the_fork_server_is_a_step_that_is_tried_again(world: World):
 def test_a_step_that_is_killed_each_time_ends_its_unit(world: World):
     world.change(**{"backoffLimit": 1})
     with world.started() as mpj:
-        killed: set[int] = set()
         deadline = time.monotonic() + 60
         while mpj.poll() is None and time.monotonic() < deadline:
             for step in _living_steps(mpj):
                 with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
                     step.kill()
-                    killed.add(step.pid)
             time.sleep(0.02)
         output, _ = mpj.communicate(timeout=5)
     assert mpj.returncode == 1
-    assert len(killed) == 2
-    words = "prepare (fetch): fetch ended with exit code 137"
-    assert world.condition("Failed")["message"].startswith(words)
-    assert words in output
+    # On a busy machine the first step can be over before it is found: then the next one dies.
+    prepare = world.unit("prepare")
+    assert (prepare["state"], prepare["attempt"]) == ("Failed", 1)
+    found = re.match(
+        r"prepare \((\w+)\): \1 ended with exit code 137", world.condition("Failed")["message"]
+    )
+    assert found
+    assert found[0] in output
 
 
 def _living_steps(mpj: subprocess.Popen[str]) -> list[psutil.Process]:
