@@ -13,7 +13,7 @@ STAMP := $(VENV)/.set-up
 LOCK := requirements.lock
 PARITY := .venv-parity
 
-.SILENT: help setup demo demo-cluster $(STAMP)
+.SILENT: help setup demo demo-cluster bench $(STAMP)
 .PHONY: help setup demo demo-cluster test test-cluster test-image lint format generate verify lock bench bench-operator parity independent clean
 
 help: ## Show this list
@@ -74,10 +74,10 @@ lock: $(STAMP) ## Lock the newest allowed dependencies
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --all-extras --group dev --output-file $(LOCK)
 
 bench: $(STAMP) ## Print figures: quantization, evaluation, planning, the demo job twice
-	-$(BIN)/python tests/bench/quantization.py
-	-$(BIN)/python tests/bench/eval_pipeline.py
-	-$(BIN)/python tests/bench/planning.py
-	-$(BIN)/python tests/bench/demo.py
+	for figures in quantization eval_pipeline planning demo; do
+		echo; echo "tests/bench/$$figures.py"
+		$(BIN)/python tests/bench/$$figures.py || echo "tests/bench/$$figures.py: a bar is missed"
+	done
 
 bench-operator: $(STAMP) ## Print what the operator costs a cluster: JOBS=2000 for many; needs Go
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
