@@ -1,6 +1,9 @@
 # Two images: `operator` watches and decides, `job` does the work of the steps.
 #   buildah bud --target operator -t mixedprecision-operator:0.1.0 .
-#   buildah bud --target job [--build-arg TENSORRT_RTX=1] -t mixedprecision-job:0.1.0 .
+#   buildah bud --target job [--build-arg EXTRAS="NAME …"] -t mixedprecision-job:0.1.0 .
+# EXTRAS adds extras of pyproject.toml to the job image: tensorrt-rtx for GeForce and RTX GPUs;
+# tensorrt, whose libraries come from NVIDIA's own index, which the build must then reach;
+# ultralytics for its checkpoints, which puts a package under AGPL-3.0 into the image.
 # BASE is any image with certificates and, as python3, Python 3.11 or newer with venv. Every package
 # is held to the hashes of requirements.lock. A mirror is named by the build's own mounts: a pip.conf
 # for uv itself, an /etc/uv/uv.toml for the rest.
@@ -25,10 +28,10 @@ RUN uv/bin/uv pip install --python /opt/mpj/bin/python -c requirements.lock -r p
     --extra operator && rm -f /opt/mpj/.lock
 
 FROM packages AS job-packages
-# torch brings the CUDA libraries. TENSORRT_RTX=1 adds the backend for GeForce and RTX GPUs.
-ARG TENSORRT_RTX=""
-RUN uv/bin/uv pip install --python /opt/mpj/bin/python -c requirements.lock -r pyproject.toml \
-    --extra runner --extra openvino ${TENSORRT_RTX:+--extra tensorrt-rtx} \
+# torch brings the CUDA libraries.
+ARG EXTRAS=""
+RUN set -- && for name in runner openvino ${EXTRAS}; do set -- "$@" --extra "${name}"; done \
+ && uv/bin/uv pip install --python /opt/mpj/bin/python -c requirements.lock -r pyproject.toml "$@" \
  && rm -f /opt/mpj/.lock
 
 FROM ${BASE} AS common

@@ -2,7 +2,8 @@
 
 The only place that reads argv and the environment:
 
-- ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people).
+- ``MPJ_REQUEST``: the request as JSON (pods); or ``--request FILE`` (people). What is too long for
+  one variable goes on in ``MPJ_REQUEST_1``, ``MPJ_REQUEST_2`` and so on.
 - ``MPJ_WORK``: the folder that the pod's containers share.
 - ``MPJ_TERMINATION_LOG``: where the container's last words go.
 - ``MPJ_SEALED``: the folder that a sealed container shares with those around it.
@@ -15,9 +16,11 @@ The only place that reads argv and the environment:
 """
 
 import argparse
+import bisect
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import os
 import sys
@@ -38,7 +41,7 @@ from mpj_runner.contract.errors import (
     TransientError,
     UserError,
 )
-from mpj_runner.contract.messages import Request, StepError, Termination
+from mpj_runner.contract.messages import Request, StepError, Termination, joined
 from mpj_runner.runner import Runner
 from mpj_runner.steps.table import STEPS
 from mpj_runner.stores.base import Store
@@ -77,7 +80,11 @@ def main(argv: list[str] | None = None) -> int:
         message = _failure("UserError" if full else "Bug", arguments.step, full or error)
     except Exception as error:
         message = _failure("Bug", arguments.step, error)
-    text = message.encode()
+    try:
+        text = message.encode()
+    except ValueError as error:  # too long for the kubelet: cut off, they would say nothing
+        message = _failure("Bug", arguments.step, error)
+        text = message.encode()
     last_words.write_text(text)
     if arguments.request:
         sys.stdout.write(f"{text}\n")
@@ -117,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 def _request(arguments: argparse.Namespace) -> Request:
     path: Path | None = arguments.request
     try:
-        text = path.read_text() if path else os.environ["MPJ_REQUEST"]
+        text = path.read_text() if path else joined(os.environ)
     except KeyError:
         raise UserError("no request: set MPJ_REQUEST or give --request FILE") from None
     except OSError as error:
@@ -192,10 +199,20 @@ def _failure(family: Family, step: str, error: BaseException) -> Termination:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Shorten a message so that its JSON form stays within ``limit`` bytes or so."""
-    text = " ".join(text.split())
-    raw = text.encode("ascii", "backslashreplace")
-    return text if len(raw) <= limit else raw[: limit - 3].decode("ascii", "ignore") + "..."
+    """Shorten a message until its JSON form has at most ``limit`` bytes.
+
+    A file's name that is no UTF-8 has lone surrogates, which no message may have: they are escaped.
+    """
+    text = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    if _size(text) <= limit:
+        return text
+    fits = bisect.bisect_right(range(len(text)), limit - 3, key=lambda end: _size(text[:end]))
+    return text[: fits - 1] + "..."
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a text within JSON."""
+    return len(json.dumps(text)) - 2
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import kopf
 from kubernetes.aio import client, config
 
 from mpj_operator.api.job import PLURAL
-from mpj_operator.api.status import JobStatus
+from mpj_operator.api.status import ENDED, JobStatus
 from mpj_operator.core.observed import Settings
 from mpj_operator.handlers import kopf_settings, registry
 from mpj_operator.settings import OperatorSettings
@@ -35,7 +35,6 @@ LAST_EVENTS: Final = 5.0
 CRD_RETRY: Final = 5.0
 REST: Final = 0.5
 """Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
-ENDED: Final = frozenset({"Complete", "Failed"})
 
 
 async def serve(
@@ -85,7 +84,7 @@ class Operator:
         self._events = Events(api, settings.pod_name)
         self._cluster = KubernetesCluster(
             api,
-            Settings(image=settings.image, runner_version=runner_version),
+            Settings(settings.image, runner_version, fixed_ids=settings.fixed_ids),
             self._events,
             wrote=self._wrote,
         )

@@ -16,6 +16,8 @@ class OperatorSettings(Value):
 
     image: Annotated[str, Field(min_length=1)]
     """Image of the steps' containers, best by digest: pinned in each job at its first reconcile."""
+    fixed_ids: bool = True
+    """Run the pods of jobs as user and group 65532; false where the cluster assigns them."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch, separated by commas; none: all."""
     workers: Annotated[int, Field(ge=1, le=256)] = 8

@@ -4,7 +4,10 @@ import pytest
 import yaml
 
 from mpj_operator.api.load import load, parse, validate, validate_all
+from mpj_operator.core.params import budgets
+from mpj_operator.core.units import scorings
 from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.steps import SolveParams
 
 
 def test_a_file_gives_its_job(job):
@@ -112,3 +115,29 @@ def test_dates_without_quotes_stay_strings(job):
         "name: yolo11n", "name: yolo11n\n  labels: {day: 2026-01-31}"
     )
     assert load(text).metadata.labels == {"day": "2026-01-31"}
+
+
+def test_a_field_of_a_newer_version_is_left_alone_where_an_api_server_keeps_it(job):
+    """Its CRD is upgraded before the operator, and fills in defaults in every job."""
+    document = job({"spec.target.newKnob": 3, "spec.newer": {"a": 1}})
+    got, problems = parse(document, stored=True)
+    assert problems == []
+    assert got == parse(job())[0]
+    assert [problem.field for problem in parse(document)[1]] == [
+        "spec.target.newKnob",
+        "spec.newer",
+    ]
+
+
+def test_as_many_budgets_as_candidates_are_no_problem(job):
+    bits = [8 + n / 10 for n in range(64)]
+    written = [int(b) if b == int(b) else f"{b:g}" for b in bits]
+    candidates = [
+        {"name": f"aq{n}", "autoQuantize": {"effectiveBits": written[n : n + 16]}}
+        for n in range(0, 64, 16)
+    ]
+    got, problems = parse(job({"spec.candidates": candidates}))
+    assert problems == []
+    pair = next(iter(scorings(got.spec)))
+    asked = SolveParams(effective_bits=budgets(got.spec, pair))
+    assert len(asked.effective_bits) == 64

@@ -23,18 +23,23 @@ def environment(pod: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [
-        pytest.param({}, {"image": "mixedprecision-job:0.1.0", "namespaces": ()}, id="defaults"),
+        pytest.param(
+            {},
+            {"image": "mixedprecision-job:0.1.0", "fixed_ids": True, "namespaces": ()},
+            id="defaults",
+        ),
         pytest.param(
             {
                 "workers": 16, "connections": 64, "resyncSeconds": 30, "port": 9090,
                 "logLevel": "DEBUG", "watchNamespaces": ["a", "b"],
                 "leaderElection": {"enabled": True}, "fullnameOverride": "operator",
                 "jobImage": {"registry": "r.example.com:5000/ml", "digest": DIGEST, "tag": "x"},
+                "jobPods": {"fixedIDs": False},
             },
             {
-                "workers": 16, "connections": 64, "resync_seconds": 30, "port": 9090,
-                "log_level": "DEBUG", "namespaces": ("a", "b"), "leader_election": True,
-                "lease_name": "operator",
+                "fixed_ids": False, "workers": 16, "connections": 64, "resync_seconds": 30,
+                "port": 9090, "log_level": "DEBUG", "namespaces": ("a", "b"),
+                "leader_election": True, "lease_name": "operator",
                 "image": f"r.example.com:5000/ml/mixedprecision-job@{DIGEST}",
             },
             id="everything",
@@ -51,7 +56,10 @@ def test_the_environment_is_what_the_operator_reads(values: dict[str, Any], want
 def test_the_charts_defaults_are_the_operators_own():
     given = dict(read_settings(environment(pod_of())))
     own = dict(read_settings({"MPJ_OPERATOR_IMAGE": "x"}))
-    names = {"workers", "connections", "resync_seconds", "port", "log_level", "leader_election"}
+    names = {
+        "fixed_ids", "workers", "connections", "resync_seconds", "port", "log_level",
+        "leader_election",
+    }  # fmt: skip
     assert {n: given[n] for n in names} == {n: own[n] for n in names}
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from charted import ALL, only, rendered
 
 from mpj_operator.shell.metrics import Metrics
@@ -63,6 +64,15 @@ def test_alerts_ask_for_figures_that_the_operator_gives():
         assert asked <= given, rule["alert"]
         assert 'namespace="sys", pod=~"mpj-mixedprecision-operator-.*"' in rule["expr"]
         assert rule["annotations"]["summary"]
+
+
+@pytest.mark.parametrize(("replicas", "down"), [(0, False), (1, True)])
+def test_an_operator_that_is_to_be_off_is_not_missed(replicas: int, down: bool):
+    values = {"replicas": replicas, "metrics": {"prometheusRule": {"enabled": True}}}
+    (group,) = only(rendered(values), "PrometheusRule")["spec"]["groups"]
+    names = [rule["alert"] for rule in group["rules"]]
+    assert ("MixedPrecisionOperatorDown" in names) == down
+    assert "MixedPrecisionOperatorBehind" in names
 
 
 def test_helm_test_asks_readyz_through_the_service():

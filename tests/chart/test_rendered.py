@@ -17,7 +17,11 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "crds": {"enabled": False}, "rbac": {"create": False, "aggregateRoles": False},
         "serviceAccount": {"create": False}, "service": {"enabled": False}, "replicas": 0,
     },
-    "OpenShift": {"podSecurityContext": {"runAsUser": None, "runAsGroup": None}},
+    "OpenShift": {
+        "podSecurityContext": {"runAsUser": None, "runAsGroup": None},
+        "jobPods": {"fixedIDs": False},
+    },
+    "OpenShift, in short": {"podSecurityContext": None, "jobPods": {"fixedIDs": False}},
 }  # fmt: skip
 each_world = pytest.mark.parametrize("values", WORLDS.values(), ids=WORLDS)
 

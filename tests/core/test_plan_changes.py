@@ -117,3 +117,38 @@ def test_a_changed_time_to_live_reaches_the_children_of_a_finished_job(ttl):
     simulation.step()
     assert {child.ttl for child in simulation.children.values()} == {ttl}
     assert simulation.step().actions == ()
+
+
+def test_a_final_measurement_that_is_repeated_is_not_mixed_with_the_one_before():
+    candidates = [{"name": name, "ptq": {}} for name in "abcdef"]
+    drops = {**dict.fromkeys("abc", 0.001), **dict.fromkeys("def", 0.01)}
+    fast = {"a": 1.5, "b": 1.55, "c": 1.6, "d": 1.7, "e": 1.72, "f": 1.75}
+    simulation = Simulation(job(candidates=candidates), Figures(drops, fast)).run()
+    assert simulation.job.status.best.name == "c"
+    slower = {"d": 1.55, "e": 1.5, "f": 1.52}  # at another moment, of another pod
+    simulation.figures = Figures(drops, slower)
+    objective = simulation.job.spec.objective.model_copy(update={"max_accuracy_drop": 0.02})
+    simulation.change(objective=objective)
+    status = simulation.run().job.status
+    compared = {r.name for r in status.candidates if r.speedup_vs_reference is not None}
+    assert (status.best.name, compared) == ("d", {"d", "e", "f"})
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        (Figures(unreliable="the GPU was throttled"), "latency is unreliable: the GPU was thr"),
+        (Figures(detections={"fp16": 0}), "no detections at all"),
+    ],
+    ids=["its latency", "its detections"],
+)
+def test_what_could_not_be_measured_soundly_stays_rejected(figures, words):
+    candidates = [{"name": "fp16", "autoCast": {}}, {"name": "int8", "ptq": {}}]
+    wanted = job(target={"backend": "tensorrt"}, candidates=candidates)
+    simulation = Simulation(wanted, figures).run()
+    objective = simulation.job.spec.objective.model_copy(update={"max_accuracy_drop": 0.01})
+    simulation.change(objective=objective)
+    simulation.run()
+    fp16 = simulation.job.status.candidates[0]
+    assert (fp16.name, fp16.state) == ("fp16", "Rejected")
+    assert fp16.reasons[0].startswith(words)

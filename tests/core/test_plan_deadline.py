@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from simulated import Simulation, job
+from simulated import Figures, Simulation, job
 
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 
@@ -89,3 +89,53 @@ def test_the_clock_of_a_unit_that_is_stopped_early_stops():
     simulation.step()
     record = simulation.job.status.unit_statuses[0]
     assert (record.reason, record.completion_time) == ("OOMKilled", simulation.now)
+
+
+def test_no_trial_is_asked_for_once_the_deadline_has_come():
+    search = {"format": "int8", "maxTrials": 16}
+    figures = Figures(drop_of_kept=lambda kept: 0.001 if kept >= 5 else 0.02)
+    simulation = Simulation(job(search=search, activeDeadlineSeconds=100), figures)
+    while "search-2" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "search-2":
+                simulation.succeed(child)
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=101)
+    status = simulation.run().job.status
+    assert status.state == "Complete"
+    assert [trial.name for trial in status.search.trials] == ["search-1", "search-2"]
+
+
+def test_a_unit_gets_the_deadline_that_the_spec_says_now():
+    simulation = Simulation(job(unitDeadlineSeconds=3600))
+    simulation.step()
+    assert [child.deadline for child in simulation.live()] == [3600]
+    simulation.change(unit_deadline_seconds=36000)
+    (action,) = simulation.step().actions
+    assert str(action).endswith(" 36000 s")
+    assert [child.deadline for child in simulation.live()] == [36000]
+    assert simulation.step().actions == ()
+    simulation.change(unit_deadline_seconds=None)
+    assert [str(action)[-11:] for action in simulation.step().actions] == ["no deadline"]
+    simulation.succeed(*simulation.live())
+    assert simulation.run().job.status.state == "Complete"
+
+
+def test_what_was_given_up_before_it_had_a_pod_is_made_when_it_is_asked_for_again():
+    candidates = [{"name": name, "ptq": {}} for name in ("a", "b", "c")]
+    simulation = Simulation(job(candidates=candidates, activeDeadlineSeconds=100, parallelism=1))
+    while "b" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "b":
+                simulation.succeed(child)
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=101)
+    simulation.run()
+    assert simulation.condition("Complete").reason == "DeadlineExceeded"
+    objective = simulation.job.spec.objective.model_copy(update={"metric": "mAP50"})
+    simulation.change(objective=objective, active_deadline_seconds=None)
+    status = simulation.run().job.status
+    assert {result.state for result in status.candidates} == {"Accepted"}
+    assert simulation.condition("Complete").reason == "WinnerFound"

@@ -1,12 +1,15 @@
 """Pods: what every one of them may and has, whatever a job overrides."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from job_values import JOBS, OVERRIDES, children, containers, environment, mounts, pod_of
+from simulated import SETTINGS, Simulation, job, requests_of
 
 from mpj_operator.core.pods import TMP
+from mpj_runner.contract import messages
 
 
 def violations(pod: Mapping[str, Any]) -> Iterator[str]:
@@ -101,3 +104,26 @@ def test_children_carry_the_labels_that_tools_group_by_and_never_an_instance():
                 "candidate" if unit in ("int8",) else unit
             )
             assert "app.kubernetes.io/instance" not in labels
+
+
+def test_a_cluster_that_assigns_ids_gets_none():
+    simulation = Simulation(job(), settings=replace(SETTINGS, fixed_ids=False))
+    simulation.step()
+    (value,) = simulation.values.values()
+    context = pod_of(value)["securityContext"]
+    assert not {"runAsUser", "runAsGroup", "fsGroup"} & context.keys()
+    assert context["runAsNonRoot"] is True
+
+
+def test_a_request_that_is_too_long_for_one_variable_has_several(monkeypatch):
+    """Linux starts no process with one of 128 KiB, and a report of 64 candidates may have more."""
+    assert messages.VARIABLE_LIMIT < 128 * 1024 - len("MPJ_REQUEST_1=")
+    monkeypatch.setattr(messages, "VARIABLE_LIMIT", 1500)
+    simulation = Simulation(job()).run()
+    report = next(v for n, v in simulation.values.items() if "-report-" in n)
+    (container,) = pod_of(report)["containers"]
+    parts = [e for e in container["env"] if e["name"].startswith("MPJ_REQUEST")]
+    assert [e["name"] for e in parts[:2]] == ["MPJ_REQUEST", "MPJ_REQUEST_1"]
+    assert max(len(e["value"]) for e in parts) == 1500
+    (request,) = requests_of(report)
+    assert request.step == "report"

@@ -20,6 +20,7 @@ DIGEST = "sha256:" + "a" * 64
         ("repo/job:1", f"docker-pullable://repo/job@{DIGEST}", f"repo/job:1@{DIGEST}"),
         ("repo/job:1", DIGEST, "repo/job:1"),
         ("repo/job:1", f"docker://{DIGEST}", "repo/job:1"),
+        ("repo/job:1", f"docker.io/library/import-2026-11-24@{DIGEST}", "repo/job:1"),
         ("repo/job:1", "", "repo/job:1"),
         ("repo/job@sha256:" + "b" * 64, f"repo/job@{DIGEST}", "repo/job@sha256:" + "b" * 64),
     ],

@@ -40,25 +40,46 @@ def test_the_overlay_renders_a_valid_job(kubectl: str):
     assert job.spec.ttl_seconds_after_finished == 86400
 
 
-def test_the_component_adds_the_health_script_to_argo_cds_settings(kubectl: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("metadata", "own", "kustomization"),
+    [
+        pytest.param(
+            {"namespace": "argocd"}, {"url": "https://cd.example.com"}, {}, id="its own namespace"
+        ),
+        pytest.param(
+            {}, {"url": "https://cd.example.com"}, {"namespace": "argocd"},
+            id="the kustomization's namespace",
+        ),
+        pytest.param(
+            {"labels": {"app.kubernetes.io/part-of": "argocd"}}, None, {"namespace": "argocd"},
+            id="no data, as upstream's",
+        ),
+    ],
+)  # fmt: skip
+def test_the_component_adds_the_health_script_to_argo_cds_settings(
+    metadata: dict[str, Any],
+    own: dict[str, str] | None,
+    kustomization: dict[str, Any],
+    kubectl: str,
+    tmp_path: Path,
+):
     shutil.copytree(GITOPS / "argocd", tmp_path / "mpj")
     (tmp_path / "argocd").mkdir()
+    settings = {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", **metadata},
+    }  # fmt: skip
     (tmp_path / "argocd/cm.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1", "kind": "ConfigMap",
-                "metadata": {"name": "argocd-cm", "namespace": "argocd"},
-                "data": {"url": "https://cd.example.com"},
-            }
-        )
-    )  # fmt: skip
-    (tmp_path / "argocd/kustomization.yaml").write_text(
-        yaml.safe_dump({"resources": ["cm.yaml"], "components": ["../mpj"]})
+        yaml.safe_dump(settings if own is None else {**settings, "data": own})
     )
-    (settings,) = rendered(kubectl, tmp_path / "argocd")
-    assert settings["metadata"]["name"] == "argocd-cm"
+    (tmp_path / "argocd/kustomization.yaml").write_text(
+        yaml.safe_dump({"resources": ["cm.yaml"], "components": ["../mpj"], **kustomization})
+    )
+
+    (found,) = rendered(kubectl, tmp_path / "argocd")
+
     script = GITOPS / "argocd/resource_customizations/mixedprecision.dev/MixedPrecisionJob"
-    assert settings["data"] == {
-        "url": "https://cd.example.com",
-        KEY: (script / "health.lua").read_text(),
+    assert found == {
+        **settings,
+        "metadata": {**settings["metadata"], "namespace": "argocd"},
+        "data": {**(own or {}), KEY: (script / "health.lua").read_text()},
     }

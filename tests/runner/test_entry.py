@@ -10,7 +10,7 @@ from counted import from_source, pod, request
 
 from mpj_runner import __main__ as entry
 from mpj_runner.contract.errors import TransientError, UserError
-from mpj_runner.contract.messages import Termination
+from mpj_runner.contract.messages import StepDone, Termination, joined, split
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ from mpj_runner.contract.messages import Termination
         (TransientError("the store is away"), 75, "TransientError", "the store is away"),
         (RuntimeError("boom"), 70, "Bug", "RuntimeError: boom"),
         (UserError("ü" * 5000), 64, "UserError", None),
+        (UserError('"\x01' * 3000), 64, "UserError", None),
+        (UserError("the image caf\udce9.jpg"), 64, "UserError", "the image caf\\udce9.jpg"),
     ],
 )
 def test_exit_codes_and_last_words(
@@ -91,3 +93,23 @@ def test_a_bad_request_is_the_users_error(tmp_path, monkeypatch, text, message):
     monkeypatch.setenv("MPJ_TERMINATION_LOG", str(log))
     assert entry.main(["calibrate"]) == 64
     assert message in Termination.decode(log.read_text()).error.message
+
+
+def test_last_words_that_are_too_long_are_a_bug_that_is_told(
+    step, store, source, tmp_path, monkeypatch
+):
+    log = tmp_path / "termination"
+    asked = request(store, inputs=from_source(source))
+    monkeypatch.setenv("MPJ_REQUEST", asked.model_dump_json(exclude_none=True))
+    monkeypatch.setenv("MPJ_TERMINATION_LOG", str(log))
+    long = Termination(steps=(StepDone(name="a", outcome={"a": "x" * 3000}),))
+    monkeypatch.setattr(entry, "_do", lambda *_: long)
+    assert entry.main(["calibrate"]) == 70
+    assert "termination message of" in Termination.decode(log.read_text()).error.message
+
+
+def test_a_long_request_is_put_together_from_its_variables():
+    text = "".join(map(str, range(60_000)))
+    assert len(split(text)) == 3
+    assert joined({"A": "b", **split(text)}) == text
+    assert split("{}") == {"MPJ_REQUEST": "{}"}

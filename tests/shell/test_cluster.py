@@ -9,7 +9,7 @@ from mpj_operator.core.actions import Create
 from mpj_operator.core.failure import view
 from mpj_operator.core.observed import ChildSeen
 from mpj_operator.shell.cluster import TRY_AGAIN, Key, RefusedError
-from mpj_operator.shell.kube.api import ApiError
+from mpj_operator.shell.kube.api import ApiError, _refused
 from mpj_operator.shell.kube.cluster import NO_ANSWER, KubernetesCluster
 from mpj_operator.shell.kube.events import Events
 from mpj_operator.shell.queue import RetryLaterError
@@ -219,3 +219,22 @@ async def test_a_child_that_is_there_already_counts_as_created():
     wanted = {"metadata": {"name": "x", "ownerReferences": [{"uid": "u-1"}]}}
     with pytest.raises(RefusedError, match="is in the way: delete it"):
         await world.cluster.perform(KEY, Create(wanted))
+
+
+@pytest.mark.parametrize("content", [b"null", b"[]", b'"away"', b"<html>", b"{}"])
+def test_an_answer_that_is_no_status_is_an_error_of_its_own(content):
+    found = _refused(502, content, None)
+    assert (found.status, found.reason) == (502, "")
+    assert "None" not in str(found)
+
+
+@pytest.mark.parametrize(("state", "told"), [("Complete", False), ("Running", True)])
+async def test_a_spec_that_is_invalid_now_changes_no_verdict_of_before(state, told):
+    world = World()
+    world.raw["spec"]["candidates"] = [
+        {"name": "x", "ptq": {"percentile": "99"}, "onnx": {"uri": "y"}}
+    ]
+    world.raw["metadata"]["generation"] = 1
+    world.raw["status"] = {"state": state, "observedGeneration": 1}
+    assert await world.cluster.observe(KEY) is None
+    assert bool(world.bodies("PATCH")) == told

@@ -9,7 +9,7 @@ from typing import Any
 from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import Condition, ConditionType
 from mpj_operator.core import conditions as c
-from mpj_operator.core.actions import Action, Delete, SetTtl
+from mpj_operator.core.actions import Action, Delete, SetDeadline, SetTtl
 from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.names import LABEL_ATTEMPT, LABEL_UNIT
 from mpj_operator.core.observed import ChildSeen, ContainerSeen, Observed, PodSeen, Settings
@@ -25,6 +25,7 @@ from mpj_runner.contract.messages import (
     StepError,
     Termination,
     digest,
+    joined,
 )
 from mpj_runner.contract.result import Interval, Latency, Layers
 
@@ -77,7 +78,7 @@ def requests_of(job_value: Mapping[str, Any]) -> list[Request]:
     spec = job_value["spec"]["template"]["spec"]
     containers = [*spec.get("initContainers", ()), *spec["containers"]]
     texts = [
-        next(e["value"] for e in container["env"] if e["name"] == "MPJ_REQUEST")
+        joined({e["name"]: e.get("value", "") for e in container["env"]})
         for container in containers
     ]
     return [Request.model_validate_json(text) for text in texts]
@@ -193,10 +194,16 @@ class Simulation:
             self.children.pop(action.name, None)
         elif isinstance(action, SetTtl):
             self.children[action.name] = replace(self.children[action.name], ttl=action.seconds)
+        elif isinstance(action, SetDeadline):
+            child = self.children[action.name]
+            self.children[action.name] = replace(child, deadline=action.seconds)
         elif action.name not in self.children:
             labels = action.job["metadata"]["labels"]
             self.children[action.name] = ChildSeen(
-                action.name, labels[LABEL_UNIT], int(labels[LABEL_ATTEMPT])
+                action.name,
+                labels[LABEL_UNIT],
+                int(labels[LABEL_ATTEMPT]),
+                deadline=action.job["spec"].get("activeDeadlineSeconds"),
             )
             self.values[action.name] = action.job
             self.history.append(labels[LABEL_UNIT])

@@ -45,6 +45,8 @@ class World:
 
     root: Path
     spec: dict[str, Any] = field(default_factory=dict)
+    seconds: float = SECONDS
+    """That a benchmark takes."""
 
     @classmethod
     def make(cls, root: Path) -> "World":
@@ -121,7 +123,7 @@ class World:
 
     def mpj(self, *words: str) -> Ran:
         """Run a command in this process."""
-        with mock.patch.object(params, "BENCHMARK_SECONDS", SECONDS):
+        with mock.patch.object(params, "BENCHMARK_SECONDS", self.seconds):
             result = CliRunner().invoke(main, [*words], catch_exceptions=False)
         return Ran(result.exit_code, result.stdout + result.stderr)
 

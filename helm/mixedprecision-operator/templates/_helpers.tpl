@@ -54,11 +54,13 @@ app.kubernetes.io/part-of: {{ .Chart.Name }}
 {{- /* The restricted profile of Pod Security; no value can weaken it. */ -}}
 {{- define "mpj.podSecurityContext" -}}
 runAsNonRoot: true
-{{- with .Values.podSecurityContext.runAsUser }}
+{{- with .Values.podSecurityContext }}
+{{- with .runAsUser }}
 runAsUser: {{ int . }}
 {{- end }}
-{{- with .Values.podSecurityContext.runAsGroup }}
+{{- with .runAsGroup }}
 runAsGroup: {{ int . }}
+{{- end }}
 {{- end }}
 seccompProfile:
   type: RuntimeDefault
@@ -96,6 +98,15 @@ capabilities:
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{- /* The seconds of a duration such as 1m30s. */ -}}
+{{- define "mpj.seconds" -}}
+{{- $seconds := 0 }}
+{{- range regexFindAll "[0-9]+[hms]" . -1 }}
+{{- $seconds = add $seconds (mul (atoi (regexFind "[0-9]+" .)) (get (dict "h" 3600 "m" 60 "s" 1) (regexFind "[hms]" .))) }}
+{{- end }}
+{{- $seconds }}
+{{- end }}
+
 {{- /* Values that are right one by one and wrong together. */ -}}
 {{- define "mpj.check" -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) }}
@@ -103,5 +114,15 @@ capabilities:
 {{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.service.enabled) }}
 {{- fail "metrics.serviceMonitor.enabled needs service.enabled: Prometheus asks through the Service" }}
+{{- end }}
+{{- if and .Values.rbac.create (eq (include "mpj.serviceAccount" .) "default") }}
+{{- fail (printf "rbac.create would give the operator's rights to the ServiceAccount default, and so to every pod in %s that names none: set serviceAccount.name to an account of the operator's own, or serviceAccount.create to true" .Release.Namespace) }}
+{{- end }}
+{{- with .Values.metrics.serviceMonitor }}
+{{- if and .enabled .interval .scrapeTimeout }}
+{{- if gt (include "mpj.seconds" .scrapeTimeout | atoi) (include "mpj.seconds" .interval | atoi) }}
+{{- fail (printf "metrics.serviceMonitor.scrapeTimeout is %s: set it to at most interval, %s; Prometheus refuses a longer one" .scrapeTimeout .interval) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -12,6 +13,25 @@ from mpj_runner.contract.steps import StepName
 
 MESSAGE_LIMIT = 2048
 """Bytes of a termination message: the kubelet shares 12,288 out among a pod's containers."""
+
+
+VARIABLE_LIMIT = 100_000
+"""Bytes of a request in one variable: Linux takes 131,072 with the name."""
+_VARIABLE = "MPJ_REQUEST"
+
+
+def split(text: str) -> dict[str, str]:
+    """Return the variables that hold a request's JSON, which has ASCII only: mostly one."""
+    parts = [text[i : i + VARIABLE_LIMIT] for i in range(0, len(text), VARIABLE_LIMIT)]
+    return {f"{_VARIABLE}_{i}" if i else _VARIABLE: part for i, part in enumerate(parts)}
+
+
+def joined(environment: Mapping[str, str]) -> str:
+    """Return a request's JSON from its variables. Raises KeyError when there is none."""
+    parts = [environment[_VARIABLE]]
+    while (part := environment.get(f"{_VARIABLE}_{len(parts)}")) is not None:
+        parts.append(part)
+    return "".join(parts)
 
 
 def canonical(data: Any) -> bytes:  # noqa: ANN401 - any JSON value

@@ -127,12 +127,13 @@ class SolveParams(Value):
     Inputs: ``scores``, ``checkpoint``, ``model``. Files: ``allocation`` (Allocations as JSON).
     """
 
-    effective_bits: Annotated[tuple[DecimalString, ...], Field(min_length=1, max_length=16)]
+    effective_bits: Annotated[tuple[DecimalString, ...], Field(min_length=1, max_length=64)]
 
 
 class SolveOutcome(Value):
-    achieved: Annotated[tuple[DecimalString, ...], Field(max_length=16)]
-    """The bits that each budget came to, in the order they were asked."""
+    achieved: Annotated[tuple[DecimalString, ...], Field(max_length=64)]
+    """The bits that each budget came to, in the order they were asked, to four places: the pod's
+    last words are short. The allocation has them all."""
 
 
 class RealizeParams(Value):

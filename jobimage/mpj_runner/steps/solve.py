@@ -25,5 +25,5 @@ def run(params: SolveParams, inputs: Mapping[str, Path], work: Path) -> StepResu
     file = work / "allocation.json"
     allocations = Allocations(format=scores.format, method=scores.method, budgets=budgets)
     file.write_text(allocations.model_dump_json(indent=1) + "\n")
-    achieved = tuple(budget.achieved_bits for budget in budgets)
+    achieved = tuple(round(budget.achieved_bits, 4) for budget in budgets)
     return StepResult({"allocation": file}, SolveOutcome(achieved=achieved))

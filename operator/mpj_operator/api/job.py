@@ -121,7 +121,7 @@ class JobSpec(Ruled):
     pod_overrides: PodOverrides = PodOverrides()
     """What may be changed in the pods."""
     parallelism: Annotated[int, Field(ge=1, le=64)] = 2
-    """Units that need an accelerator, at once."""
+    """Units at once that build or measure: all but prepare, calibrate and report."""
     suspend: bool = False
     """Create nothing and delete unfinished units; finished work is kept."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Hashable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -79,10 +79,17 @@ def load(text: str, *, local: bool = False) -> MixedPrecisionJob:
     return job
 
 
-def parse(document: object, *, local: bool = False) -> Checked:
+def parse(document: object, *, local: bool = False, stored: bool = False) -> Checked:
     """Check one document: what YAML gives, or what the API server sends.
 
     Its status is the operator's own record: what is not understood of it is left out.
+
+    Args:
+        document: plain data.
+        local: see ``validate_all``.
+        stored: an API server keeps it, whose CRD may be of a newer version than this operator:
+            during an upgrade it is there first, and fills in the defaults of fields that are not
+            known here. They are left alone.
     """
     if not isinstance(document, Mapping):
         return None, [Problem("", "the document must be a mapping with apiVersion, kind and spec")]
@@ -101,7 +108,10 @@ def parse(document: object, *, local: bool = False) -> Checked:
             status = lenient_status(document["status"]).to_json()
             text = json.dumps({**document, "status": status})
         context = {"resource": True, "local": local}
-        return MixedPrecisionJob.model_validate_json(text, strict=True, context=context), []
+        unknown: Literal["ignore"] | None = "ignore" if stored else None  # as each type has it
+        return MixedPrecisionJob.model_validate_json(
+            text, strict=True, extra=unknown, context=context
+        ), []
     except ValidationError as error:
         return None, list(problems_of(error))
     except (TypeError, RecursionError) as error:

@@ -49,26 +49,31 @@ def _check_uri(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _uri_schema(longest: int) -> dict[str, Any]:
+    rule = {"rule": "!self.contains('/../') && !self.endsWith('/..')", "message": _NO_PARENTS}
+    return {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": longest,
+        "pattern": CLUSTER_URI,
+        "x-kubernetes-validations": [rule],
+    }
+
+
 SourceUri = Annotated[
     str,
     StringConstraints(min_length=1, max_length=1024),
     AfterValidator(_check_uri),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 1024,
-            "pattern": CLUSTER_URI,
-            "x-kubernetes-validations": [
-                {
-                    "rule": "!self.contains('/../') && !self.endsWith('/..')",
-                    "message": _NO_PARENTS,
-                }
-            ],
-        }
-    ),
+    WithJsonSchema(_uri_schema(1024)),
 ]
 """s3://bucket/key or pvc://claim/path; with context ``{"local": True}`` also file:// and paths."""
+StoreUri = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=512),
+    AfterValidator(_check_uri),
+    WithJsonSchema(_uri_schema(512)),
+]
+"""The same, with room behind it for the addresses of what is kept there."""
 
 QUANTITY: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _SUFFIXES: Final = {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from mpj_operator.api.rules import Rule, Ruled, when
-from mpj_operator.api.scalars import ObjectName, SourceUri
+from mpj_operator.api.scalars import ObjectName, SourceUri, StoreUri
 from mpj_runner.contract.base import ShortText, Value
 from mpj_runner.contract.messages import claim_of
 
@@ -72,6 +72,9 @@ class ServerSideEncryption(Ruled):
 class Storage(Source):
     """Where blobs, manifests, engines and reports are kept."""
 
+    uri: StoreUri
+    """s3://bucket/key or pvc://claim/path; `mpj run` also takes paths and file://, relative to the
+    file that names them. A job's namespace is put behind it."""
     server_side_encryption: ServerSideEncryption | None = None
     """Encryption of what is written; default: the bucket's."""
     checksums: Literal["WhenRequired", "WhenSupported"] = "WhenRequired"

@@ -22,6 +22,8 @@ ConditionType = Literal[
     "Accepted", "Suspended", "Complete", "Failed", "Ready", "Reconciling", "Stalled"
 ]
 JobState = Literal["Pending", "Queued", "Running", "Suspended", "Complete", "Failed"]
+ENDED: Final[frozenset[str]] = frozenset({"Complete", "Failed"})
+"""States that a job stays in while its spec stays as it is."""
 UnitState = Literal["Pending", "Queued", "Running", "Succeeded", "Failed"]
 Reason = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?$", max_length=128)
@@ -136,6 +138,8 @@ class SearchStatus(Value):
     """Trials so far; what became of them is in candidates."""
     done: bool = False
     """No further trial is worth making, or the budget is spent."""
+    max_trials: Count | None = None
+    """The budget with which it was done: a larger one lets it go on."""
 
 
 class BestStatus(Best):

@@ -46,4 +46,15 @@ class SetTtl:
         )
 
 
-Action = Create | Delete | SetTtl
+@dataclass(frozen=True)
+class SetDeadline:
+    """Let a live child be active for this many seconds; None: for as long as it takes."""
+
+    name: str
+    seconds: int | None
+
+    def __str__(self) -> str:
+        return f"give {self.name} {'no deadline' if self.seconds is None else f'{self.seconds} s'}"
+
+
+Action = Create | Delete | SetTtl | SetDeadline

@@ -21,6 +21,8 @@ def job_value(
     requests: Sequence[Request],
     image: str,
     hardware: str | None = None,
+    *,
+    fixed_ids: bool = True,
 ) -> dict[str, Any]:
     """Return the batch/v1 Job of one attempt of a unit.
 
@@ -31,6 +33,7 @@ def job_value(
         requests: what its containers are told, in order.
         image: image of every container.
         hardware: what the reference ran on, if that is known.
+        fixed_ids: name the pod's user and group.
     """
     uid = job.metadata.uid or ""
     name = names.child(job.metadata.name, uid, unit.name, attempt)
@@ -56,7 +59,7 @@ def job_value(
                 },
             ]
         },
-        "template": template(job, unit, requests, image, labels, hardware),
+        "template": template(job, unit, requests, image, labels, hardware, fixed_ids=fixed_ids),
     }
     if job.spec.unit_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = job.spec.unit_deadline_seconds

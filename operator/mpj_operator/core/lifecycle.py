@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from mpj_operator.api.status import Runtime, UnitStatus
 from mpj_operator.core import units as u
-from mpj_operator.core.actions import Create, Delete
+from mpj_operator.core.actions import Create, Delete, SetDeadline
 from mpj_operator.core.ending import final_request, report_request
 from mpj_operator.core.jobs import job_value
 from mpj_operator.core.records import advance, ended, is_active, is_over, released
-from mpj_operator.core.verdicts import absorb
+from mpj_operator.core.verdicts import absorb, finish_search
 from mpj_operator.core.world import World
 from mpj_runner.contract.messages import Request
 from mpj_runner.contract.result import Result
@@ -61,7 +61,10 @@ def create_ready(world: World) -> None:
             break
         if unit.kind not in _LIGHT and judging >= spec.parallelism:
             continue
-        value = job_value(world.seen.job, unit, record.attempt, requests, image, hardware)
+        value = job_value(
+            world.seen.job, unit, record.attempt, requests, image, hardware,
+            fixed_ids=settings.fixed_ids,
+        )  # fmt: skip
         action = Create(value)
         world.actions.append(action)
         world.records[name] = record.model_copy(
@@ -70,14 +73,23 @@ def create_ready(world: World) -> None:
         total, judging = total + 1, judging + (unit.kind not in _LIGHT)
 
 
+def set_deadlines(world: World) -> None:
+    """Give the children that run the time that the spec says now."""
+    seconds = world.seen.job.spec.unit_deadline_seconds
+    going = {action.name for action in world.actions if isinstance(action, Delete)}
+    for child in world.seen.children:
+        live = child.owned and not child.deleting and child.outcome is None
+        if live and child.deadline != seconds and child.name not in going:
+            world.actions.append(SetDeadline(child.name, seconds))
+
+
 def give_up(world: World) -> None:
     """End what is unfinished at the job's deadline; final and report still run."""
     for unit in _unfinished(world):
         world.delete(unit.name, "DeadlineExceeded")
         message = "spec.activeDeadlineSeconds was reached: raise it to let it finish"
         _end(world, unit, "DeadlineExceeded", message)
-    if world.search is not None:
-        world.search = world.search.model_copy(update={"done": True})
+    finish_search(world)
 
 
 def release_all(world: World, reason: str) -> None:
@@ -98,7 +110,9 @@ def repeat(world: World, name: str, reason: str) -> None:
         return
     if is_active(record):
         world.delete(name, reason)
-    world.put(released(record))
+    # One that was given up before it had a child takes its first attempt now.
+    anew = UnitStatus(name=name, attempt=record.attempt, lost=record.lost)
+    world.put(anew if record.job_name is None else released(record))
     if name in world.results:
         artifacts = world.results[name].artifacts
         world.results[name] = Result(name=name, artifacts=artifacts)

@@ -59,6 +59,8 @@ class ChildSeen:
     finished: datetime | None = None
     ttl: int | None = None
     """Seconds after its end when the cluster removes it."""
+    deadline: int | None = None
+    """Seconds that it may be active for."""
     pods: tuple[PodSeen, ...] = ()
     """Oldest first."""
 
@@ -72,6 +74,8 @@ class Settings:
     runner_version: str
     default_storage: str | None = None
     """Store for jobs that name none (``mpj run``)."""
+    fixed_ids: bool = True
+    """Name user and group of the units' pods; False: the cluster assigns them."""
     max_active: int | None = None
     """Units at once, whatever they need; one where they would disturb each other's figures."""
 

@@ -18,7 +18,7 @@ from mpj_operator.core.ending import end
 from mpj_operator.core.observed import Observed
 from mpj_operator.core.records import is_active, is_over, progress_words
 from mpj_operator.core.runtime import runtime_of
-from mpj_operator.core.verdicts import propose, rejudge
+from mpj_operator.core.verdicts import grown, propose, rejudge
 from mpj_operator.core.world import World
 
 
@@ -40,9 +40,10 @@ def plan(seen: Observed) -> Plan:
     _start(world)
     lifecycle.follow(world)
     lifecycle.fail_dependents(world)
-    propose(world)
     if _too_late(world):
         lifecycle.give_up(world)
+    elif propose(world):
+        _compare_again(world, "the search goes on")
     stamp = c.Stamp(seen.now, seen.job.metadata.generation)
     if end(world, stamp):
         lifecycle.release_all(world, "the job has ended")
@@ -52,6 +53,7 @@ def plan(seen: Observed) -> Plan:
             update={"conditions": c.suspended(world.status.conditions, stamp)}
         )
     else:
+        lifecycle.set_deadlines(world)
         lifecycle.create_ready(world)
         words = progress_words(world.records.values())
         world.status = world.status.model_copy(
@@ -81,11 +83,9 @@ def _standing(world: World) -> JobStatus:
 
 
 def _asked_again(world: World) -> bool:
-    """Tell whether a Complete job's objective was changed: only that starts it anew."""
-    return (
-        c.holds(world.status.conditions, "Complete")
-        and world.status.objective_sha256 != world.objective_digests()[0]
-    )
+    """Tell whether a Complete job has another objective or a larger search: these start it anew."""
+    changed = world.status.objective_sha256 != world.objective_digests()[0]
+    return c.holds(world.status.conditions, "Complete") and (changed or grown(world))
 
 
 def _start(world: World) -> None:
@@ -98,9 +98,7 @@ def _start(world: World) -> None:
                     lifecycle.repeat(world, unit.name, "the objective has changed")
         else:
             rejudge(world)
-        for name in (u.FINAL, u.REPORT):
-            lifecycle.repeat(world, name, "the objective has changed")
-        world.status = world.status.model_copy(update={"best": None, "report": None})
+        _compare_again(world, "the objective has changed")
     world.status = world.status.model_copy(
         update={
             "runtime": runtime_of(world.seen),
@@ -110,6 +108,16 @@ def _start(world: World) -> None:
             "measured_sha256": measured,
         }
     )
+
+
+def _compare_again(world: World, reason: str) -> None:
+    """Measure the finalists again and report anew: figures of two pods are never compared."""
+    for name in (u.FINAL, u.REPORT):
+        lifecycle.repeat(world, name, reason)
+    for name, result in world.results.items():
+        if result.speedup_vs_reference is not None:
+            world.results[name] = result.model_copy(update={"speedup_vs_reference": None})
+    world.status = world.status.model_copy(update={"best": None, "report": None})
 
 
 def _too_late(world: World) -> bool:

@@ -13,7 +13,7 @@ from mpj_operator.api.pod import EnvVar, PodOverrides
 from mpj_operator.core.placement import affinity
 from mpj_operator.core.units import Unit
 from mpj_runner.contract.access import SecretKey
-from mpj_runner.contract.messages import Request, canonical, digest
+from mpj_runner.contract.messages import Request, canonical, digest, split
 
 WORK: Final = "/mpj/work"
 """The folder that the containers of a pod share."""
@@ -24,6 +24,7 @@ CACHE: Final = "/mpj/cache"
 TMP: Final = "/tmp"  # noqa: S108 - a volume of the pod's own
 LAST_WORDS: Final = "/dev/termination-log"
 """Where the kubelet reads a container's termination message from."""
+_IDS: Final = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
 _DEFAULTS: Final = {
     "PYTHONHASHSEED": "0",  # ModelOpt walks sets: files differ with their order
     "ORT_DISABLE_TELEMETRY": "1",
@@ -49,6 +50,8 @@ def template(
     image: str,
     labels: Mapping[str, str],
     hardware: str | None,
+    *,
+    fixed_ids: bool = True,
 ) -> dict[str, Any]:
     """Return a unit's pod template.
 
@@ -59,6 +62,7 @@ def template(
         image: of every container.
         labels: of ours; they win over podOverrides.labels.
         hardware: what the reference ran on, if that is known.
+        fixed_ids: name user and group; else the cluster assigns them, as OpenShift does.
     """
     overrides = job.spec.pod_overrides
     containers = [_container(job, unit, request, image) for request in requests]
@@ -68,9 +72,7 @@ def template(
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "fsGroup": 65532,
+            **(_IDS if fixed_ids else {}),
             "fsGroupChangePolicy": "OnRootMismatch",  # else each pod walks through all of a claim
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -100,7 +102,7 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
         "command": ["python", "-m", "mpj_runner", request.step],
         "env": [
             *_given(job.spec.pod_overrides.env, sealed=request.store is None),
-            {"name": "MPJ_REQUEST", "value": canonical(request.to_json()).decode()},
+            *_variables(split(canonical(request.to_json()).decode())),
             {"name": "MPJ_TERMINATION_LOG", "value": LAST_WORDS},
             *_places(mounts),
             *(_from_secret(key) for key in request.secret_keys),
@@ -122,7 +124,7 @@ def _container(job: MixedPrecisionJob, unit: Unit, request: Request, image: str)
 
 def _given(variables: Iterable[EnvVar], *, sealed: bool) -> list[dict[str, Any]]:
     """Return the defaults and the job's own variables; a sealed container gets no credentials."""
-    given = [{"name": name, "value": value} for name, value in _DEFAULTS.items()]
+    given = _variables(_DEFAULTS)
     for variable in variables:
         source = variable.value_from
         secret = source is not None and source.secret_key_ref is not None
@@ -131,6 +133,10 @@ def _given(variables: Iterable[EnvVar], *, sealed: bool) -> list[dict[str, Any]]
         given = [item for item in given if item["name"] != variable.name]
         given.append(variable.to_json())
     return given
+
+
+def _variables(values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _mounts(job: MixedPrecisionJob, request: Request) -> Iterable[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """From a unit's last words to its result: numbers copied, nothing judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from mpj_runner.contract.base import Value
@@ -16,6 +16,8 @@ from mpj_runner.contract.steps import (
 
 V = TypeVar("V", bound=Value)
 NOTHING = Interval(value=0.0, low=0.0, high=0.0)
+_NON_FINITE, _NOTHING_FOUND = "NaN or infinity in the output", "no detections at all"
+_UNRELIABLE = "latency is unreliable"
 SUSPECT_MAP = 0.005
 """A reference whose mAP is further than this from ONNX Runtime's on the same images is suspect."""
 
@@ -53,9 +55,9 @@ def measured(
     if accuracy is not None:
         drop = NOTHING if is_reference else accuracy.drop
         if accuracy.non_finite:
-            against.append(f"NaN or infinity in the output of {accuracy.non_finite} images")
+            against.append(f"{_NON_FINITE} of {accuracy.non_finite} images")
         if not accuracy.detections:
-            against.append("no detections at all")
+            against.append(_NOTHING_FOUND)
         fields |= {
             "map": accuracy.map,
             "map50": accuracy.map50,
@@ -65,8 +67,18 @@ def measured(
         own = {engine.name: engine for engine in timing.engines}.get(result.name)
         fields |= timed(own, reliable=timing.unreliable is None)
         if timing.unreliable:
-            against.append(f"latency is unreliable: {timing.unreliable}")
+            against.append(unreliable(timing.unreliable))
     return result.model_copy(update=fields), tuple(against)
+
+
+def unreliable(why: str) -> str:
+    """Return the words for a measurement that cannot be trusted."""
+    return f"{_UNRELIABLE}: {why}"
+
+
+def unsound(reasons: Iterable[str]) -> tuple[str, ...]:
+    """Return those of a verdict's reasons that hold whatever the objective asks."""
+    return tuple(x for x in reasons if x.startswith((_NON_FINITE, _NOTHING_FOUND, _UNRELIABLE)))
 
 
 def timed(engine: EngineTiming | None, *, reliable: bool) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from mpj_operator.core.observed import ChildSeen, Observed
 from mpj_operator.core.records import is_active
 
 _DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{64})$")
+_IMPORTED: Final = re.compile(r"(^|/)import-\d{4}-\d\d-\d\d@")
+"""How containerd names an image from a file, as with ``kind load``: nobody else knows the name."""
 
 
 def runtime_of(seen: Observed) -> Runtime:
@@ -42,6 +44,6 @@ def pinned_image(image: str, children: Iterable[ChildSeen]) -> str:
     if "@" in image:
         return image
     pods = (pod for child in children if child.owned for pod in child.pods)
-    found = (match[1] for pod in pods if (match := _DIGEST.search(pod.image_id)))
-    digest = next(found, None)
+    names = (pod.image_id for pod in pods if not _IMPORTED.search(pod.image_id))
+    digest = next((match[1] for name in names if (match := _DIGEST.search(name))), None)
     return image if digest is None else f"{image}@{digest}"

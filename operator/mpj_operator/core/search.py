@@ -49,12 +49,16 @@ def resolution(layers: int) -> int:
 
 
 def _wanted(layers: int, low: int, high: int | None) -> list[int]:
-    """Return the next ``k`` by preference, between a known bad and, if any, a known good one."""
+    """Return the next ``k`` by preference, between a known bad and, if any, a known good one.
+
+    The later ones stand in where an earlier one failed, which says nothing about accuracy.
+    """
+    step = max(1, layers // 16)
     if low < 0:
-        return [0] if high is None else []
+        return [0, min(step, layers - 1)] if high is None else []
     if high is None:
-        step = max(1, layers // 16)
-        return [] if low >= layers - 1 else [min(layers - 1, max(step, 2 * low))]
+        further = max(step, 2 * low)
+        return [k for k in (further, further + 1, layers - 1) if low < k < layers]
     if high - low <= resolution(layers):
         return []
     middle = (low + high) // 2

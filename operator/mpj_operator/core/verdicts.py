@@ -40,33 +40,48 @@ def rejudge(world: World) -> None:
     for unit in world.candidates():
         result = world.results.get(unit.name)
         if result is not None and result.state in ("Accepted", "Rejected"):
-            world.results[unit.name] = judge(result, limit, quantized=_quantized(unit, result))
+            quantized, known = _quantized(unit, result), r.unsound(result.reasons)
+            world.results[unit.name] = judge(result, limit, quantized=quantized, known=known)
 
 
-def propose(world: World) -> None:
-    """Ask the search for its next trial, once the last one is judged."""
+def propose(world: World) -> bool:
+    """Ask the search for its next trial, once the last one is judged; tell whether there is one."""
     spec, search = world.seen.job.spec.search, world.search
-    if spec is None or (search is not None and search.done and not _grown(world)):
-        return
+    if spec is None or (search is not None and search.done and not grown(world)):
+        return False
     if world.state(u.SCORE) == "Failed" or world.state(u.CALIBRATE) == "Failed":
-        world.search = SearchStatus(layers=0, done=True)
-        return
+        finish_search(world)
+        return False
     if search is None or world.limits() is None or world.state(u.BASELINE) != "Succeeded":
-        return
+        return False
     trials = [_told(world, trial) for trial in search.trials]
     kept = ask(search.layers, trials, spec.max_trials)
     if kept is not None:
         trial = TrialStatus(name=u.trial_name(len(trials) + 1), kept=kept)
         world.search = search.model_copy(update={"trials": (*search.trials, trial), "done": False})
         world.graph = u.graph(world.seen.job.spec, {t.name: t.kept for t in world.search.trials})
-    elif not any(trial.verdict == "running" for trial in trials):
-        world.search = search.model_copy(update={"done": True})
+        world.results[trial.name] = Result(name=trial.name)
+        return True
+    if not any(trial.verdict == "running" for trial in trials):
+        finish_search(world)
+    return False
 
 
-def _grown(world: World) -> bool:
-    """Tell whether maxTrials has grown beyond what a finished search has used."""
+def finish_search(world: World) -> None:
+    """Make no further trial, unless the budget grows."""
+    spec = world.seen.job.spec.search
+    if spec is not None:
+        search = world.search or SearchStatus(layers=0)
+        changes = {"done": True, "max_trials": spec.max_trials}
+        world.search = search.model_copy(update=changes)
+
+
+def grown(world: World) -> bool:
+    """Tell whether a search that was done goes on, since maxTrials has grown."""
     spec, search = world.seen.job.spec.search, world.search
-    if spec is None or search is None or not search.layers:
+    if spec is None or search is None or not (search.done and search.layers):
+        return False
+    if search.max_trials is None or spec.max_trials <= search.max_trials:
         return False
     trials = [_told(world, trial) for trial in search.trials]
     return ask(search.layers, trials, spec.max_trials) is not None
@@ -127,7 +142,7 @@ def _decide(world: World, words: Termination) -> None:
     _pin_hardware(world, words)
     speeds = {engine.name: engine.speedup.value for engine in timing.engines}
     reference = speeds.get(u.REFERENCE, 1.0)  # not measured where it is the baseline's own engine
-    against = (f"latency is unreliable: {timing.unreliable}",) if timing.unreliable else ()
+    against = (r.unreliable(timing.unreliable),) if timing.unreliable else ()
     for engine in timing.engines:
         result = world.results[engine.name].model_copy(
             update={

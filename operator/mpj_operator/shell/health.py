@@ -1,7 +1,8 @@
 """Probes and metrics over HTTP, from the loop that does the work: one that hangs is silent."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -47,9 +48,15 @@ async def serving(
     app.router.add_get("/metrics", figures)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "0.0.0.0", port)  # noqa: S104 - the kubelet asks from outside
-    await site.start()
+    await web.SockSite(runner, _listening(port)).start()
     try:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _listening(port: int) -> socket.socket:
+    """Return a socket for every address of the pod: the kubelet asks from outside, by IPv4 or 6."""
+    with suppress(OSError):  # no IPv6 here: then IPv4 alone, or its error
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("0.0.0.0", port))  # noqa: S104 - see above

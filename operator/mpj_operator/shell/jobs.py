@@ -63,6 +63,7 @@ class LocalJob:
             reason=self.reason,
             message=self.message,
             finished=self.finished,
+            deadline=self.manifest["spec"].get("activeDeadlineSeconds"),
             pods=tuple(self._pod_seen()),
         )
 

@@ -144,9 +144,11 @@ def _refused(status: int, content: bytes, retry_after: str | None) -> ApiError:
     try:
         said = json.loads(content)
     except ValueError:
+        said = None
+    if not isinstance(said, dict):  # a proxy's own words, or an odd answer's
         said = {"message": content[:500].decode(errors="replace")}
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return ApiError(status, str(said.get("reason", "")), str(said.get("message", "")), seconds)
+    return ApiError(status, str(said.get("reason") or ""), str(said.get("message") or ""), seconds)
 
 
 def job_path(namespace: str, name: str = "") -> str:

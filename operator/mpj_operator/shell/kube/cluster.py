@@ -8,9 +8,9 @@ from typing import Any, Final
 from mpj_operator.api.job import KIND, MixedPrecisionJob
 from mpj_operator.api.lenient import lenient_status
 from mpj_operator.api.load import API_VERSION, parse
-from mpj_operator.api.status import JobStatus
+from mpj_operator.api.status import ENDED, JobStatus
 from mpj_operator.core import names
-from mpj_operator.core.actions import Action, Create, Delete, SetTtl
+from mpj_operator.core.actions import Action, Create, Delete, SetDeadline, SetTtl
 from mpj_operator.core.conditions import Stamp
 from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.notes import notes
@@ -77,7 +77,7 @@ class KubernetesCluster:
         jobs = await self._jobs(key, settled)
         pods = await self._pods(key, jobs, settled)
         children = children_seen(jobs, pods, raw["metadata"]["uid"])
-        job, problems = parse(raw)
+        job, problems = parse(raw, stored=True)
         if job is None:
             await self._reject(key, raw, children, "\n".join(map(str, problems)))
             return None
@@ -109,7 +109,9 @@ class KubernetesCluster:
             case Delete():
                 await self._delete(key, action.name)
             case SetTtl():
-                await self._set_ttl(key, action)
+                await self._set(key, action.name, "ttlSecondsAfterFinished", action.seconds)
+            case SetDeadline():
+                await self._set(key, action.name, "activeDeadlineSeconds", action.seconds)
 
     async def write_status(self, key: Key, before: MixedPrecisionJob, status: JobStatus) -> None:
         """See ``Cluster.write_status``: server-side apply, for the very object that was read."""
@@ -158,6 +160,9 @@ class KubernetesCluster:
         metadata = raw["metadata"]
         old = lenient_status(raw.get("status"))
         stamp = Stamp(self._now().replace(microsecond=0), metadata.get("generation"))
+        over = old.state in ENDED and old.observed_generation == stamp.generation
+        if over and all(child.outcome is not None for child in children if child.owned):
+            return  # it was valid to the operator that saw it through: what that found stays true
         actions, status = stopped(rejected(old, problems, stamp), children, stamp.now)
         for action in actions:
             log.info("%s/%s: %s", key.namespace, key.name, action)
@@ -225,12 +230,12 @@ class KubernetesCluster:
             if error.status != 404:
                 raise
 
-    async def _set_ttl(self, key: Key, action: SetTtl) -> None:
+    async def _set(self, key: Key, name: str, field: str, value: int | None) -> None:
         try:
             await self._api.request(
                 "PATCH",
-                child_path(key.namespace, action.name),
-                {"spec": {"ttlSecondsAfterFinished": action.seconds}},
+                child_path(key.namespace, name),
+                {"spec": {field: value}},
                 query={"fieldManager": FIELD_MANAGER},
                 content_type="application/merge-patch+json",
             )

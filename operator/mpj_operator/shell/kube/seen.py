@@ -47,6 +47,7 @@ def child_seen(job: Json, pods: Iterable[Json], uid: str) -> ChildSeen:
         message=(ended or {}).get("message", ""),
         finished=_time((ended or {}).get("lastTransitionTime")),
         ttl=spec.get("ttlSecondsAfterFinished"),
+        deadline=spec.get("activeDeadlineSeconds"),
         pods=tuple(sorted((pod_seen(pod, steps) for pod in own), key=_age)),
     )
 

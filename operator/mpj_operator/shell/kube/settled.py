@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from mpj_operator.api.status import ENDED
+
 _OVER: Final = frozenset({"Succeeded", "Failed"})
-_ENDED: Final = frozenset({"Complete", "Failed"})
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 Json = Mapping[str, Any]
 
@@ -30,7 +31,7 @@ class Settled:
         if status.get("observedGeneration") != metadata.get("generation"):
             return cls()
         over = [unit for unit in status.get("unitStatuses", ()) if unit.get("state") in _OVER]
-        ended = status.get("state") in _ENDED
+        ended = status.get("state") in ENDED
         return cls(
             units=frozenset() if ended else frozenset(filter(_NAME.fullmatch, _all(over, "name"))),
             children=_all(over, "jobName"),
