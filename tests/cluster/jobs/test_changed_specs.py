@@ -148,9 +148,13 @@ def test_a_job_that_has_nothing_at_its_deadline_fails(world, operating, answers)
     assert not world.pods()
 
 
-def test_a_unit_that_reaches_its_deadline_fails_alone(world, operating, answers):
+@pytest.mark.parametrize("later", [False, True], ids=["from-the-start", "set-while-it-runs"])
+def test_a_unit_that_reaches_its_deadline_fails_alone(world, operating, answers, later):
     with answers.holding("fp16"):
-        world.apply(unitDeadlineSeconds=6)
+        world.apply(unitDeadlineSeconds=3600 if later else 6)
+        if later:
+            world.until_unit("fp16", state="Running")
+            world.patch(unitDeadlineSeconds=6)
         status = world.until("Complete")
     record = unit_of(status, "fp16")
     assert (record["state"], record["reason"]) == ("Failed", "UnitDeadlineExceeded")
