@@ -1,14 +1,13 @@
 """What kopf watches: every event puts a key on the queue, and nothing else happens here."""
 
 from typing import Any, Final
-from urllib.request import getproxies
 
 import kopf
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 from mpj_operator.core import names
 from mpj_operator.shell.inbox import Doorstep
-from mpj_operator.shell.kube.login import Growing, Login
+from mpj_operator.shell.kube.login import Growing, Login, by_proxy
 
 CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
 
@@ -45,7 +44,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     # What is to be watched is known and is there: no rights on CRDs and namespaces are needed.
     chosen.scanning.disabled = True
     chosen.networking.error_backoffs = Growing()
-    chosen.networking.trust_env = bool(getproxies())  # as for all other requests
+    chosen.networking.trust_env = by_proxy()  # as for all other requests
     chosen.watching.chunk_size = 500
     chosen.persistence.diffbase_storage = _NoDifferences()
     for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, cast
-from urllib.request import getproxies
 
 import kopf
 from kubernetes.aio import client, config
@@ -23,6 +22,7 @@ from mpj_operator.shell.inbox import Doorstep, Inbox
 from mpj_operator.shell.kube.api import JOBS, Api, ApiError, Json, job_path
 from mpj_operator.shell.kube.cluster import KubernetesCluster
 from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.kube.login import by_proxy
 from mpj_operator.shell.leader import Lease, lead
 from mpj_operator.shell.metrics import Metrics
 from mpj_operator.shell.queue import LAST_RETRY, KeyedQueue, RetryLaterError
@@ -243,7 +243,5 @@ async def _configuration() -> client.Configuration:
         config.load_incluster_config(client_configuration=configuration)
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)
-    # Where no proxy is set, the environment has nothing to say: else aiohttp asks a thread to look
-    # for ~/.netrc before each request.
-    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+    configuration.client_session_kwargs = {"trust_env": by_proxy()}
     return configuration

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from aiohttp import web
 
-from mpj_operator.handlers import registry
+from mpj_operator.handlers import kopf_settings, registry
 from mpj_operator.shell.inbox import Doorstep
-from mpj_operator.shell.kube.login import Growing, Login
+from mpj_operator.shell.kube.login import Growing, Login, by_proxy
 
 CONFIG = {
     "apiVersion": "v1",
@@ -109,3 +109,22 @@ def test_delays_grow_and_never_end():
 
 def test_kopf_takes_the_handlers():
     registry(Doorstep(None, None))
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({}, False),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, True),
+        ({"HTTPS_PROXY": "http://proxy:3128", "KUBERNETES_SERVICE_HOST": "10.96.0.1"}, False),
+    ],
+    ids=["none", "outside", "in a pod"],
+)
+def test_a_proxy_stands_before_clusters_of_elsewhere_only(monkeypatch, given, used):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert by_proxy() == used
+    assert kopf_settings().networking.trust_env == used

@@ -5,9 +5,11 @@ need not be encoded, sent and parsed for every event of every pod.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 import kopf
@@ -17,6 +19,16 @@ from mpj_operator.shell.kube.api import METADATA
 _LIST, _ONE = "PartialObjectMetadataList", "PartialObjectMetadata"
 _QUIET: Final = 60.0
 """Seconds after which a 401 is an accident, and not the same refusal as before."""
+
+
+def by_proxy() -> bool:
+    """Tell whether the environment's proxies are to be used: never from within the cluster.
+
+    There a proxy is for what lies outside, and a NO_PROXY with the range of the API server's
+    address, as clusters have it, is not understood by Python. Where no proxy is set, aiohttp need
+    not ask a thread to look for ~/.netrc before each request.
+    """
+    return bool(getproxies()) and "KUBERNETES_SERVICE_HOST" not in os.environ
 
 
 class _Response(aiohttp.ClientResponse):
