@@ -83,17 +83,34 @@ class Api:
                 return None
             raise
 
-    async def list(self, path: str, *, selector: str = "", fields: str = "") -> tuple[Json, ...]:
-        """Return the objects of a collection with such labels and fields, page by page."""
-        query, found = {"limit": str(PAGE)}, []
+    async def list(
+        self,
+        path: str,
+        *,
+        selector: str = "",
+        fields: str = "",
+        page: int = PAGE,
+        keep: Callable[[Json], Json] = lambda item: item,
+    ) -> tuple[Json, ...]:
+        """Return the objects of a collection with such labels and fields.
+
+        Args:
+            path: of the collection.
+            selector: of labels.
+            fields: selector of fields.
+            page: most objects in one answer; parsed, they take four times the memory.
+            keep: what is to be remembered of an object while further pages are read.
+        """
+        query: dict[str, str] = {"limit": str(page)}
+        found: list[Json] = []
         if selector:
             query["labelSelector"] = selector
         if fields:
             query["fieldSelector"] = fields
         while True:
-            page = await self.request("GET", path, query=query)
-            found += page["items"]
-            token = page["metadata"].get("continue")
+            answer = await self.request("GET", path, query=query)
+            found += map(keep, answer["items"])
+            token = answer["metadata"].get("continue")
             if not token:
                 return tuple(found)
             query["continue"] = token
