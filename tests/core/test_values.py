@@ -167,3 +167,9 @@ def test_gitops_tools_see_the_right_thing(situation, ready, reconciling, stalled
 )  # fmt: skip
 def test_what_the_search_asks_next(trials, wanted):
     assert ask(64, trials, 16) == wanted
+
+
+def test_a_search_without_layers_has_one_trial():
+    assert ask(0, [], 16) == 0
+    assert ask(0, [Trial(0, "failed")], 16) is None
+    assert ask(0, [Trial(0, "inaccurate")], 16) is None

@@ -55,7 +55,7 @@ def _wanted(layers: int, low: int, high: int | None) -> list[int]:
     """
     step = max(1, layers // 16)
     if low < 0:
-        return [0, min(step, layers - 1)] if high is None else []
+        return [0, min(step, max(0, layers - 1))] if high is None else []
     if high is None:
         further = max(step, 2 * low)
         return [k for k in (further, further + 1, layers - 1) if low < k < layers]
