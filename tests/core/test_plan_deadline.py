@@ -8,16 +8,21 @@ from simulated import Figures, Simulation, job
 from mpj_operator.core.observed import ContainerSeen, PodSeen
 
 
-def test_at_the_deadline_what_is_accepted_still_wins():
-    candidates = [{"name": "int8", "ptq": {}}, {"name": "slow", "ptq": {"percentile": "99.9"}}]
-    simulation = Simulation(job(candidates=candidates, activeDeadlineSeconds=100, parallelism=1))
-    while "slow" not in simulation.history:
+def run_late_in(simulation: Simulation, unit: str) -> None:
+    """Go on until a unit runs, and let it run past a deadline of 100 seconds."""
+    while unit not in simulation.history:
         simulation.step()
         for child in simulation.live():
-            if child.unit != "slow":
+            if child.unit != unit:
                 simulation.succeed(child)
     simulation.put_pod()
     simulation.now += timedelta(seconds=101)
+
+
+def test_at_the_deadline_what_is_accepted_still_wins():
+    candidates = [{"name": "int8", "ptq": {}}, {"name": "slow", "ptq": {"percentile": "99.9"}}]
+    simulation = Simulation(job(candidates=candidates, activeDeadlineSeconds=100, parallelism=1))
+    run_late_in(simulation, "slow")
     simulation.run()
     status = simulation.job.status
     assert status.state == "Complete"
@@ -95,13 +100,7 @@ def test_no_trial_is_asked_for_once_the_deadline_has_come():
     search = {"format": "int8", "maxTrials": 16}
     figures = Figures(drop_of_kept=lambda kept: 0.001 if kept >= 5 else 0.02)
     simulation = Simulation(job(search=search, activeDeadlineSeconds=100), figures)
-    while "search-2" not in simulation.history:
-        simulation.step()
-        for child in simulation.live():
-            if child.unit != "search-2":
-                simulation.succeed(child)
-    simulation.put_pod()
-    simulation.now += timedelta(seconds=101)
+    run_late_in(simulation, "search-2")
     status = simulation.run().job.status
     assert status.state == "Complete"
     assert [trial.name for trial in status.search.trials] == ["search-1", "search-2"]
@@ -125,13 +124,7 @@ def test_a_unit_gets_the_deadline_that_the_spec_says_now():
 def test_what_was_given_up_before_it_had_a_pod_is_made_when_it_is_asked_for_again():
     candidates = [{"name": name, "ptq": {}} for name in ("a", "b", "c")]
     simulation = Simulation(job(candidates=candidates, activeDeadlineSeconds=100, parallelism=1))
-    while "b" not in simulation.history:
-        simulation.step()
-        for child in simulation.live():
-            if child.unit != "b":
-                simulation.succeed(child)
-    simulation.put_pod()
-    simulation.now += timedelta(seconds=101)
+    run_late_in(simulation, "b")
     simulation.run()
     assert simulation.condition("Complete").reason == "DeadlineExceeded"
     objective = simulation.job.spec.objective.model_copy(update={"metric": "mAP50"})
