@@ -145,3 +145,23 @@ async def test_the_lease_is_given_back_however_the_work_ends(world, error):
         assert task.exception() is error
     assert server.released
     assert server.lease["spec"]["holderIdentity"] == ""
+
+
+@pytest.mark.parametrize("call", ["get", "update", "create"])
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(monkeypatch, call):
+    """An election that went on would take again what is given back, and never end."""
+
+    async def answer(*_):
+        asking.cancel()
+        return True, None
+
+    for name in ("get", "update"):
+        monkeypatch.setattr(leader.LeaseLock, name, answer)
+    lock = leader._Lock("l", "ns", "me", client.ApiClient())
+    monkeypatch.setattr(lock.api_instance, "create_namespaced_lease", answer)
+    monkeypatch.setattr(lock, "update_lease", lambda _: None)
+    record = () if call == "get" else (None,)
+    asking = asyncio.create_task(getattr(lock, call)("l", "ns", *record))
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await lock.api_instance.api_client.close()
