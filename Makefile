@@ -76,7 +76,7 @@ lock: $(STAMP) ## Lock the newest allowed dependencies
 bench: $(STAMP) ## Print figures: quantization, evaluation, planning, the demo job twice
 	for figures in quantization eval_pipeline planning demo; do
 		echo; echo "tests/bench/$$figures.py"
-		$(BIN)/python tests/bench/$$figures.py || echo "tests/bench/$$figures.py: a bar is missed"
+		$(BIN)/python tests/bench/$$figures.py || echo "tests/bench/$$figures.py: a bar is missed, or it failed"
 	done
 
 bench-operator: $(STAMP) ## Print what the operator costs a cluster: JOBS=2000 for many; needs Go
