@@ -141,8 +141,13 @@ async def test_an_event_that_cannot_be_posted_is_dropped_and_the_next_one_is_pos
 
 @pytest.mark.parametrize(
     ("message", "note"),
-    [("x" * 1025, "x" * 1024), ("ä" * 600, "ä" * 512), ("x" + "ä" * 600, "x" + "ä" * 511)],
-    ids=["ascii", "two bytes each", "cut within one"],
+    [
+        ("x" * 1024, "x" * 1024),
+        ("x" * 1025, "x" * 1021 + "…"),
+        ("ä" * 600, "ä" * 510 + "…"),
+        ("x" + "ä" * 600, "x" + "ä" * 510 + "…"),
+    ],
+    ids=["just fits", "ascii", "two bytes each, cut within one", "two bytes each"],
 )
 async def test_notes_are_cut_to_as_many_bytes_as_the_api_takes(message, note):
     assert await posted(Posted(), message) == [note]

@@ -14,6 +14,7 @@ from mpj_operator.shell.kube.api import FIELD_MANAGER, Api, events_path
 log = logging.getLogger(__name__)
 NOTE: Final = 1024
 """Bytes of a note that the API takes."""
+_CUT: Final = "…"
 BACKLOG: Final = 1000
 """Events that may wait; further ones are dropped: the status says the same."""
 
@@ -42,7 +43,7 @@ class Events:
             "type": note.type,
             "reason": note.reason,
             "action": note.action,
-            "note": note.message.encode()[:NOTE].decode(errors="ignore"),
+            "note": _fitting(note.message),
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": KIND,
@@ -71,3 +72,11 @@ class Events:
     async def drain(self) -> None:
         """Wait until everything told so far is posted."""
         await self._waiting.join()
+
+
+def _fitting(message: str) -> str:
+    """Return a message, cut where it is longer than the API takes; whoever reads it can tell."""
+    whole = message.encode()
+    if len(whole) <= NOTE:
+        return message
+    return whole[: NOTE - len(_CUT.encode())].decode(errors="ignore") + _CUT
