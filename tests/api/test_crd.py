@@ -70,6 +70,16 @@ def test_status_has_no_defaults_and_no_rules(api_server):
         assert "x-kubernetes-validations" not in node, path
 
 
+def test_a_record_of_the_status_is_owned_as_one(api_server):
+    status = api_server.schema["properties"]["status"]["properties"]
+    records = {"conditions", "candidates", "unitStatuses"}
+    assert records | {"best", "reference"} <= set(status)
+    for name, node in status.items():
+        record = node["items"] if name in records else node
+        assert record["type"] != "object" or record["x-kubernetes-map-type"] == "atomic", name
+    assert all(status[name]["x-kubernetes-list-type"] == "map" for name in records)
+
+
 def test_every_default_of_the_schema_is_valid_by_itself(api_server, job):
     filled = api_server.default(
         job(

@@ -30,7 +30,7 @@ BOUNDS: Final[Mapping[str, str]] = {
 RULES: Final = "x-kubernetes-validations"
 _HARMLESS: Final = frozenset(
     {"type", "description", "default", "properties", "items", "additionalProperties",
-     "x-kubernetes-list-type", "x-kubernetes-int-or-string"}
+     "x-kubernetes-list-type", "x-kubernetes-map-type", "x-kubernetes-int-or-string"}
 )  # fmt: skip
 _BETWEEN: Final = re.compile(r"double\(self\) >= ([0-9.]+) && double\(self\) <= ([0-9.]+)")
 

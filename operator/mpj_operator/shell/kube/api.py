@@ -24,6 +24,12 @@ METADATA: Final = "application/json;as={kind};g=meta.k8s.io;v=v1,application/jso
 """What is accepted where the metadata will do; kind: PartialObjectMetadata, or a list of them."""
 _WHOLE: Final = "application/json"
 WRITES: Final = frozenset({"POST", "PATCH"})
+_WRITTEN: Final = {
+    "fieldManager": FIELD_MANAGER,
+    # Else the server parses what it is sent a second time, for a warning that nobody reads.
+    "fieldValidation": "Ignore",
+}
+"""Query of every request that writes."""
 
 
 class ApiError(Exception):
@@ -129,11 +135,13 @@ class Api:
         Raises:
             ApiError: any status but 2xx, and no answer.
         """
-        accepted = METADATA.format(kind="PartialObjectMetadata") if verb in WRITES else _WHOLE
+        writes = verb in WRITES
+        accepted = METADATA.format(kind="PartialObjectMetadata") if writes else _WHOLE
+        asked = {**(_WRITTEN if writes else {}), **(query or {})}
         method, url, headers, data, fields = await self._client.param_serialize(
             verb,
             path,
-            query_params=list((query or {}).items()),
+            query_params=list(asked.items()),
             header_params={"Accept": accepted, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],

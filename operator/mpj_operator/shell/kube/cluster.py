@@ -18,7 +18,6 @@ from mpj_operator.core.observed import ChildSeen, Observed, Settings
 from mpj_operator.core.refusals import Refusal
 from mpj_operator.shell.cluster import Key, RefusedError
 from mpj_operator.shell.kube.api import (
-    FIELD_MANAGER,
     Api,
     ApiError,
     child_path,
@@ -143,7 +142,7 @@ class KubernetesCluster:
                 "PATCH",
                 job_path(key.namespace, key.name) + "/status",
                 body,
-                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                query={"force": "true"},
                 content_type="application/apply-patch+yaml",
             )
         except ApiError as error:
@@ -180,7 +179,7 @@ class KubernetesCluster:
             await self._owner_is_there(key, action)
         path = child_path(key.namespace)
         try:
-            await self._api.request("POST", path, action.job, query={"fieldManager": FIELD_MANAGER})
+            await self._api.request("POST", path, action.job)
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
                 await self._adopt(key, action)
@@ -236,7 +235,6 @@ class KubernetesCluster:
                 "PATCH",
                 child_path(key.namespace, name),
                 {"spec": {field: value}},
-                query={"fieldManager": FIELD_MANAGER},
                 content_type="application/merge-patch+json",
             )
         except ApiError as error:
