@@ -66,7 +66,8 @@ def test_an_account_without_rights(read, server):
     command += ["--access", "guest", "--secret", "guest-secret", "--role", "user"]
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(UserError, match=r"spec\.storage\.uri: bucket .*: access is denied: grant "
-                       "s3:GetObject to the credentials of the Secret creds of"):  # fmt: skip
+                       "s3:GetObject and s3:ListBucket to the credentials of the Secret creds of"
+                       r".*; the server says: Access Denied\."):  # fmt: skip
         read(signs=("guest", "guest-secret"))
 
 
@@ -146,9 +147,17 @@ def test_a_server_that_is_not_s3(read):
                      UserError, r"is full \(Storage .*free some space \(mpj gc\), raise its quota, "
                      r"or set spec\.storage\.uri to another", id="full"),
         pytest.param(Answer(403, "QuotaExceeded", "quota"), UserError, "is full", id="quota"),
-        pytest.param(Answer(400, "ExpiredToken", "x"), UserError,
+        pytest.param(Answer(400, "ExpiredToken", "x"), TransientError,
                      "the session has expired: renew AWS_SESSION_TOKEN in the Secret creds",
-                     id="session over"),
+                     id="session over, the next pod has the renewed Secret"),
+        pytest.param(Answer(400, "TokenRefreshRequired", "x"), TransientError,
+                     "the session has expired", id="session to be renewed"),
+        pytest.param(Answer(400, "InvalidToken", "x"), UserError, "the session has expired",
+                     id="no session's token"),
+        pytest.param(Answer(403, "AccessDenied", f"User: me {'x' * 300} because of a Deny"),
+                     UserError, r"grant s3:PutObject to the credentials of the Secret creds of "
+                     r"spec\.storage\.credentialsSecretRef; the server says: User: me x+\.\.\.x+ "
+                     "because of a Deny$", id="denied, with the server's own words"),
         pytest.param(Answer(403, "AccessDenied", "User is not authorized to perform: "
                             "kms:GenerateDataKey"), UserError,
                      r"encryption key can't be used .*correct spec\.storage\.serverSideEncryption",
@@ -172,6 +181,36 @@ def test_what_a_server_says_no_with(server, read, answer, family, words):
         with pytest.raises(family, match=r"spec\.storage\.uri: bucket ") as told:
             read(endpoint_url=faults.endpoint)
     told.match(words)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "family", "words"),
+    [
+        pytest.param(403, "AccessDenied", UserError, r"^spec\.storage: no credentials for bucket .*:"
+                     r" the role of the pods' service account can't be assumed \(AccessDenied\): "
+                     r"correct the role .*trust policy, or name a Secret in spec\.storage\."
+                     "credentialsSecretRef; the server says: Not for you$", id="trust policy"),
+        pytest.param(400, "ValidationError", UserError, r"can't be assumed \(Val", id="no role"),
+        pytest.param(400, "ExpiredTokenException", TransientError,
+                     "STS answers ExpiredTokenException: try later", id="old token"),
+        pytest.param(503, "ServiceUnavailable", TransientError, "STS answers Serv", id="away"),
+    ],
+)  # fmt: skip
+def test_a_role_that_cannot_be_assumed_is_no_missing_permission(
+    server, bucket, tmp_path, monkeypatch, status, code, family, words
+):
+    """The SDK asks STS within the first call to S3."""
+    (tmp_path / "token").write_text("of the service account")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/detectors")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    told = f"<Error><Code>{code}</Code><Message>Not for you</Message></Error>"
+    with proxy(server.port) as sts:
+        sts.rule = times(9, Answer(status, text=f"<ErrorResponse>{told}</ErrorResponse>"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.endpoint)
+        access = Access(field="spec.storage", endpoint_url=server.endpoint)
+        with pytest.raises(family, match=words):
+            Places().store(f"s3://{bucket}/p", access).read("k")
 
 
 def test_a_wrong_region_is_corrected_by_what_the_server_says(read):

@@ -26,6 +26,11 @@ class Place:
     endpoint: str
 
     @property
+    def has_secret(self) -> bool:
+        """Tell whether a Secret holds the credentials."""
+        return self.access.credentials_secret is not None
+
+    @property
     def credentials(self) -> str:
         """Say where credentials come from."""
         if self.access.credentials_secret is None:
@@ -53,7 +58,13 @@ _REGION: Final = frozenset(
         "PermanentRedirect",
     }
 )
-_EXPIRED: Final = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
+_EXPIRED: Final = frozenset({"ExpiredToken", "TokenRefreshRequired"})
+_ASSUMES: Final = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity"})
+"""Calls of the SDK to STS, which it makes for credentials within a call to S3."""
+_LATER: Final = frozenset({"ExpiredTokenException", "IDPCommunicationError"})
+"""Answers of STS that another pod, with a token of its own, may not get."""
+_WORDS: Final = 200
+"""Characters that a server's own words may have within a message."""
 _DAMAGED: Final = frozenset(
     {"BadDigest", "IncompleteBody", "InvalidDigest", "XAmzContentSHA256Mismatch"}
 )
@@ -73,7 +84,8 @@ _PERMISSIONS: Final = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
-    "GetObject": "s3:GetObject",
+    # Without s3:ListBucket, AWS says of an object that is missing that access is denied.
+    "GetObject": "s3:GetObject and s3:ListBucket",
     "HeadObject": "s3:GetObject and s3:ListBucket",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
@@ -122,6 +134,8 @@ def _answered(error: ClientError, place: Place) -> Explained:
     code, status = code_of(error), response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     text = str(response.get("Error", {}).get("Message", "")).strip()
     f, where = place.access.field, f"{place.field}: bucket {place.bucket}"
+    if error.operation_name in _ASSUMES:
+        return _not_assumed(code, status, text, place)
     if code == "NoSuchBucket":
         return UserError(
             f"{where} does not exist at {place.endpoint}: create it, or correct {place.field} or "
@@ -141,8 +155,10 @@ def _answered(error: ClientError, place: Place) -> Explained:
         )
     if code == "SignatureDoesNotMatch":
         return UserError(f"{where}: the signature is wrong: correct {KEY} in {place.credentials}")
-    if code in _EXPIRED:
-        return UserError(f"{where}: the session has expired: renew {TOKEN} in {place.credentials}")
+    if code in _EXPIRED or code == "InvalidToken":
+        # What renews a Secret may be late, and the next pod gets the renewed one.
+        family = TransientError if code in _EXPIRED and place.has_secret else UserError
+        return family(f"{where}: the session has expired: renew {TOKEN} in {place.credentials}")
     if code in _REGION:
         own = response.get("Error", {}).get("Region") or _header(response, "x-amz-bucket-region")
         there = f"is in region {own}" if own else f"is not in this region ({text})"
@@ -156,7 +172,7 @@ def _answered(error: ClientError, place: Place) -> Explained:
         permission = _PERMISSIONS.get(error.operation_name, "s3:PutObject")
         return UserError(
             f"{where}: access is denied: grant {permission} to the credentials of "
-            f"{place.credentials}"
+            f"{place.credentials}{_said(text)}"
         )
     if code in _FULL or status == 507:
         return UserError(
@@ -184,6 +200,26 @@ def _answered(error: ClientError, place: Place) -> Explained:
             f"({error.operation_name}): look at the server, or try later"
         )
     return UserError(f"{where}: {place.endpoint} refuses {error.operation_name}: {code}: {text}")
+
+
+def _not_assumed(code: str, status: int, text: str, place: Place) -> Explained:
+    """Explain why STS gives no credentials."""
+    where = f"{place.access.field}: no credentials for bucket {place.bucket}"
+    if code in _PASSING | _LATER or status >= 500 or status == 429:
+        return TransientError(f"{where}: STS answers {code or status}: try later{_said(text)}")
+    return UserError(
+        f"{where}: the role of the pods' service account can't be assumed ({code}): correct the "
+        "role that the account is annotated with, and that role's trust policy, or name a Secret "
+        f"in {place.access.field}.credentialsSecretRef{_said(text)}"
+    )
+
+
+def _said(text: str) -> str:
+    """Return a server's own words as the end of a message: who at the start, why at the end."""
+    words = " ".join(text.split())
+    if len(words) > _WORDS:
+        words = f"{words[: _WORDS // 2 - 3]}...{words[-_WORDS // 2 :]}"
+    return f"; the server says: {words}" if words else ""
 
 
 def _out_of_time(code: str, text: str) -> bool:
