@@ -53,6 +53,8 @@ def told(store: Listed, age: timedelta, *, jobs: bool, delete: bool) -> list[str
     if found.unfinished:
         lines += [f"{verb} {found.unfinished} unfinished writes"]
     lines += [f"kept {_amount(found.kept, 'object')}"]
+    if found.warning:
+        lines += [f"unfinished writes were not removed: {found.warning}"]
     return lines if delete else [*lines, "nothing was removed: add --delete to do it"]
 
 

@@ -110,7 +110,7 @@ def test_no_collection_takes_old_bytes_that_are_made_again(step, store, source, 
     olds: list[str] = []
 
     def put(key: str, data: bytes) -> bytes:
-        olds.extend(old_objects(store, limit, jobs=False)[1])
+        olds.extend(one.key for one in old_objects(store, limit, jobs=False).objects)
         return put_new(key, data)
 
     store.put_new = put

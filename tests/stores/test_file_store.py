@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -211,7 +211,8 @@ def test_removal_leaves_the_folders_that_writers_use(tmp_path):
     keys = ["blobs/sha256/1", "manifests/eval/1", "jobs/n/j/u/logs/1", "jobs/n/j2/u/1"]
     for key in keys:
         store.put(key, file(tmp_path, b""))
-    store.remove(keys[:3])
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert store.remove([*keys[:3], "jobs/n/none"], later) == set(keys[:3])
     left = {p.relative_to(store.root).as_posix() for p in store.root.rglob("*") if p.is_dir()}
     assert left == {
         "blobs", "blobs/sha256", "manifests", "manifests/eval", "jobs", "jobs/n", "jobs/n/j2",

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.contract.messages import Blob, StepManifest, UnitManifest, digest
-from mpj_runner.stores.base import blob_key, manifest_key
+from mpj_runner.stores.base import LEVELS, blob_key, manifest_key
 from mpj_runner.stores.file import FileStore
-from mpj_runner.stores.garbage import collect, old_objects
+from mpj_runner.stores.garbage import Old, collect, old_objects
 
 NOW = datetime.now(UTC)
 AGE = timedelta(days=30)
 LIMIT = NOW - AGE
+
+
+def keys_of(old: Old) -> set[str]:
+    return {one.key for one in old.objects}
 
 
 class Shop:
@@ -54,7 +58,7 @@ class Shop:
         return self.blob(data, days).sha256
 
     def old(self, *, jobs: bool = False) -> set[str]:
-        return set(old_objects(self.store, LIMIT, jobs=jobs)[1])
+        return keys_of(old_objects(self.store, LIMIT, jobs=jobs))
 
 
 @pytest.fixture
@@ -180,6 +184,58 @@ def test_what_comes_into_use_while_all_is_read_stays(shop, monkeypatch, became):
     assert len(reads) == len(set(reads)), "the second look reads only what is new"
 
 
+def test_what_comes_into_use_while_all_is_removed_stays(shop, monkeypatch):
+    """A job takes a result into use: it makes its manifest young, or puts its bytes again."""
+    touched, again, unused = (shop.step(name, 40) for name in ("touched", "again", "unused"))
+    shop.put("jobs/n/j/u/report.json", b"{}", 40)
+    remove, calls = shop.store.remove, []
+
+    def slow(keys, before):
+        calls.append(keys)
+        if len(calls) == 1:
+            shop.step("touched", 0, blob_days=40)
+        if len(calls) == 2:
+            shop.step("again", 0)
+        return remove(keys, before)
+
+    monkeypatch.setattr(shop.store, "remove", slow)
+    done = collect(shop.store, AGE, NOW, jobs=True, delete=True)
+    left = {one.key for level in LEVELS for one in shop.store.objects(level)}
+    assert left == keys(touched) | keys(again)
+    assert not left & keys(unused)
+    assert (done.manifests.objects, done.blobs.objects, done.kept.objects) == (2, 1, 3)
+    assert (done.jobs.objects, done.folders) == (1, ("jobs/n/j/u",))
+
+
+def test_a_manifest_that_was_put_back_keeps_its_files(shop, monkeypatch):
+    """A job read it right before it was removed, and made it young right after."""
+    step = shop.step("old", 40)
+    remove = shop.store.remove
+
+    def late(keys, before):
+        gone = remove(keys, before)
+        if manifest_key(step.step, step.key) in gone:
+            shop.step("old", 0, blob_days=40)
+        return gone
+
+    monkeypatch.setattr(shop.store, "remove", late)
+    collect(shop.store, AGE, NOW, delete=True)
+    assert {one.key for level in LEVELS for one in shop.store.objects(level)} == keys(step)
+
+
+@pytest.mark.parametrize("family", [UserError, TransientError])
+def test_what_was_removed_is_told_even_if_unfinished_writes_stay(shop, monkeypatch, family):
+    shop.step("old", 40)
+
+    def denied(_: timedelta) -> int:
+        raise family("no right to list uploads")
+
+    monkeypatch.setattr(shop.store, "remove_unfinished", denied)
+    done = collect(shop.store, AGE, NOW, delete=True)
+    assert (done.manifests.objects, done.blobs.objects) == (1, 1)
+    assert (done.unfinished, done.warning) == (0, "no right to list uploads")
+
+
 def test_a_bucket_is_collected_like_a_folder(store, shop, server, bucket, tmp_path):
     """S3 sets an object's age itself, so here all is as old as the last second."""
     manifest = shop.step("x", 0)
@@ -188,9 +244,8 @@ def test_a_bucket_is_collected_like_a_folder(store, shop, server, bucket, tmp_pa
         store.put(one.key, shop.store.root / one.key)
     server.client().create_multipart_upload(Bucket=bucket, Key="some/prefix/blobs/half")
     later = datetime.now(UTC) + timedelta(hours=1)
-    assert old_objects(store, LIMIT, jobs=True)[1] == []
-    _, old = old_objects(store, later, jobs=True)
-    assert set(old) == {*keys(manifest), blob_key(unit)}
+    assert keys_of(old_objects(store, LIMIT, jobs=True)) == set()
+    assert keys_of(old_objects(store, later, jobs=True)) == {*keys(manifest), blob_key(unit)}
     done = collect(store, timedelta(seconds=60), later, jobs=True, delete=True)
     assert (done.manifests.objects, done.blobs.objects) == (1, 2)
     assert server.objects(bucket) == {}

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 from click.testing import CliRunner
+from faulty import Answer, proxy, times
 from job_values import children, pod_of
 from s3server import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -112,6 +113,35 @@ def test_a_server_that_does_not_answer_may_answer_later(monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     words = ["s3://bucket/x", "--endpoint-url", "http://127.0.0.1:9"]
     assert gc.main(words) == EXIT_TRANSIENT
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        pytest.param(Answer(403, "AccessDenied"), "access is denied: grant "
+                     "s3:ListBucketMultipartUploads to", id="no right"),
+        pytest.param(Answer(501, "NotImplemented"), "the server can't list or give up uploads "
+                     "(NotImplemented): have a lifecycle rule", id="no such part of S3"),
+    ],
+)  # fmt: skip
+def test_a_server_that_tells_of_no_unfinished_uploads_is_warned_of(
+    server: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: Answer,
+    words: str,
+):
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server.put(bucket, blob_key("a" * 64), b"old")
+    os.utime(server.folder / "data" / bucket / blob_key("a" * 64), (OLD, OLD))
+    with proxy(server.port) as faults:
+        faults.rule = times(9, answer, lambda seen: "uploads" in seen.path)
+        assert gc.main([f"s3://{bucket}", "--delete", "--endpoint-url", faults.endpoint]) == 0
+    told = capsys.readouterr().out
+    assert "removed 1 blob (0.0 MiB)\n" in told
+    assert f"unfinished writes were not removed: spec.storage.uri: bucket {bucket}: {words}" in told
 
 
 def container() -> dict[str, Any]:

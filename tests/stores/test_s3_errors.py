@@ -186,9 +186,9 @@ def test_what_a_server_says_no_with(server, read, answer, family, words):
 @pytest.mark.parametrize(
     ("status", "code", "family", "words"),
     [
-        pytest.param(403, "AccessDenied", UserError, r"^spec\.storage: no credentials for bucket .*:"
-                     r" the role of the pods' service account can't be assumed \(AccessDenied\): "
-                     r"correct the role .*trust policy, or name a Secret in spec\.storage\."
+        pytest.param(403, "AccessDenied", UserError, r"^spec\.storage: no credentials for bucket "
+                     r".*: the role of the pods' service account can't be assumed \(AccessDenied\)"
+                     r": correct the role .*trust policy, or name a Secret in spec\.storage\."
                      "credentialsSecretRef; the server says: Not for you$", id="trust policy"),
         pytest.param(400, "ValidationError", UserError, r"can't be assumed \(Val", id="no role"),
         pytest.param(400, "ExpiredTokenException", TransientError,

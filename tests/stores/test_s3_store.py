@@ -1,12 +1,16 @@
 """A bucket as a store, on a real server: what is put, listed and removed, and how."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from datafiles import MIB, file, noise
-from faulty import Answer, Proxy, times
+from faulty import Answer, Proxy, Seen, times
 
-from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.errors import TransientError, UserError
+from mpj_runner.stores import s3_removal
+
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 def test_what_is_put_is_fetched(store, bucket, tmp_path):
@@ -74,7 +78,8 @@ def test_listing_and_removing(store, server, bucket, tmp_path):
         store.put(f"a/{number}", file(tmp_path, b"1"))
     store.put("ab", file(tmp_path, b"1"))
     assert [one.key for one in store.objects("a/")] == ["a/0", "a/1", "a/2"]
-    store.remove(["a/0", "a/1", "never/was"])
+    assert store.remove([], LATER) == set()
+    assert store.remove(["a/0", "a/1", "never/was"], LATER) == {"a/0", "a/1"}
     assert sorted(server.objects(bucket)) == ["some/prefix/a/2", "some/prefix/ab"]
 
 
@@ -84,14 +89,71 @@ def test_a_server_that_removes_no_batches(open_store, server, bucket, faults, tm
     store = open_store(endpoint_url=faults.endpoint)
     for name in ("a/0", "a/1"):
         store.put(name, file(tmp_path, b"1"))
-    gone = times(1, Answer(404, "NoSuchKey"), lambda s: s.method == "DELETE" and "a/9" in s.path)
+
+    def is_gone(seen: Seen) -> Answer:
+        server.client().delete_object(Bucket=bucket, Key="some/prefix/a/1")
+        return Answer(404, "NoSuchKey")
+
+    gone = times(1, is_gone, lambda s: s.method == "DELETE" and "a/1" in s.path)
     batch = times(9, Answer(400, code), lambda s: s.method == "POST")
     faults.rule = lambda seen: gone(seen) or batch(seen)
-    store.remove(["a/0", "a/1", "a/9"])
+    store.remove(["a/0", "a/1"], LATER)
     assert server.objects(bucket) == {}
-    faults.rule = lambda s: Answer(400, code) if s.method == "POST" else Answer(403, "AccessDenied")
+    store.put("a/0", file(tmp_path, b"1"))
+    denied = times(9, Answer(403, "AccessDenied"), lambda s: s.method == "DELETE")
+    faults.rule = lambda seen: denied(seen) or batch(seen)
     with pytest.raises(UserError, match="grant s3:DeleteObject to"):
-        store.remove(["a/0"])
+        store.remove(["a/0"], LATER)
+
+
+def refusals(code: str, message: str = "no") -> Answer:
+    """Answer a removal of a batch: one object is gone, one is not."""
+    words = f"<Key>some/prefix/a/1</Key><Code>{code}</Code><Message>{message}</Message>"
+    return Answer(200, text=f"<DeleteResult><Error>{words}</Error></DeleteResult>")
+
+
+@pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ServiceUnavailable"])
+def test_what_a_busy_server_did_not_remove_is_tried_again(
+    open_store, server, bucket, faults, tmp_path, code, monkeypatch
+):
+    monkeypatch.setattr(s3_removal.time, "sleep", lambda _: None)
+    store = open_store(endpoint_url=faults.endpoint)
+    for name in ("a/0", "a/1"):
+        store.put(name, file(tmp_path, b"1"))
+    faults.rule = times(2, refusals(code), lambda s: s.method == "POST")
+    assert store.remove(["a/0", "a/1"], LATER) == {"a/0", "a/1"}
+    assert b"a/0" not in [s.body for s in faults.seen if s.method == "POST"][1]
+    faults.rule = times(99, refusals(code), lambda s: s.method == "POST")
+    store.put("a/1", file(tmp_path, b"1"))
+    with pytest.raises(TransientError, match=rf"^spec\.storage\.uri: bucket {bucket}: 1 objects "
+                       rf"can't be removed for now \({code}\)"):  # fmt: skip
+        store.remove(["a/1"], LATER)
+
+
+def test_what_may_not_be_removed_is_told(open_store, bucket, faults, tmp_path):
+    store = open_store(endpoint_url=faults.endpoint)
+    store.put("a/1", file(tmp_path, b"1"))
+    faults.rule = times(1, refusals("AccessDenied", "a Deny"), lambda s: s.method == "POST")
+    with pytest.raises(UserError, match=rf"^s3://{bucket}/some/prefix/a/1 can't be removed: .*"
+                       "grant s3:DeleteObject to .*; the server says: a Deny$"):  # fmt: skip
+        store.remove(["a/1"], LATER)
+    assert faults.count("POST") == 1
+
+
+def test_a_removal_goes_on_over_pages_of_a_listing(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3_removal, "BATCH", 2)
+    keys = {f"a/{number}" for number in range(7)}
+    for key in keys:
+        store.put(key, file(tmp_path, b"1"))
+    assert store.remove(keys - {"a/3"}, LATER) == keys - {"a/3"}
+    assert [one.key for one in store.objects("a/")] == ["a/3"]
+
+
+def test_what_was_written_again_meanwhile_is_not_removed(store, server, bucket, tmp_path):
+    store.put("a/0", file(tmp_path, b"1"))
+    (old,) = store.objects("a/")
+    assert store.remove(["a/0"], old.modified) == set()
+    assert server.objects(bucket) == {"some/prefix/a/0": 1}
 
 
 def test_a_key_below_an_object_is_told(store, tmp_path):

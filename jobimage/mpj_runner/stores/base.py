@@ -71,8 +71,17 @@ class Listed(Store, Protocol):
         """List the objects whose keys start with a prefix that ends with a slash."""
         ...
 
-    def remove(self, keys: Iterable[str]) -> None:
-        """Remove objects; missing ones count as removed."""
+    def remove(self, keys: Iterable[str], before: datetime) -> set[str]:
+        """Remove objects unless they were written again by now; return the keys of what went.
+
+        Args:
+            keys: of the objects; missing ones do no harm.
+            before: what was written at this time or later stays, in UTC.
+
+        Raises:
+            UserError: one can't be removed.
+            TransientError: it may be later.
+        """
         ...
 
     def remove_unfinished(self, older_than: timedelta) -> int:

@@ -99,18 +99,25 @@ class FileStore:
                     modified = datetime.fromtimestamp(found.st_mtime, UTC)
                     yield Stored(path.relative_to(self.root).as_posix(), found.st_size, modified)
 
-    def remove(self, keys: Iterable[str]) -> None:
+    def remove(self, keys: Iterable[str], before: datetime) -> set[str]:
         """See ``Listed.remove``; a job's folders that become empty go too."""
-        jobs = self.root / "jobs"
+        jobs, gone = self.root / "jobs", set()
         for key in keys:
             path = self._path(key)
-            with self._explained():
-                path.unlink(missing_ok=True)
+            try:
+                with self._explained():
+                    if path.stat().st_mtime >= before.timestamp():
+                        continue
+                    path.unlink()
+            except FileNotFoundError:
+                continue
+            gone.add(key)
             with contextlib.suppress(OSError):  # a folder that has something
                 for parent in path.parents:
                     if jobs not in parent.parents:
                         break
                     parent.rmdir()
+        return gone
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         """See ``Listed.remove_unfinished``."""

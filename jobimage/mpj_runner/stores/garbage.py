@@ -3,22 +3,27 @@
 Everything younger than a limit stays. So does what is in use: what a young manifest names, the
 results that a young unit used (it names their keys), and the artifacts that the report of a kept
 job folder links to. Manifests go before the blobs that they name: a reader in between sees a miss.
+
+A removal takes minutes, and jobs take old results into use meanwhile: they write what they use
+again, so it is young. What has become young right before its turn stays, and what it names with it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.contract.messages import StepManifest, UnitManifest
 from mpj_runner.stores.base import Listed, Stored, blob_key, manifest_key
 
 M = TypeVar("M", StepManifest, UnitManifest)
+_MANIFESTS: Final = "manifests/"
+_BLOBS: Final = "blobs/sha256/"
 _READERS: Final = 16
 _LARGEST_MANIFEST: Final = 2**20
 _REPORT: Final = re.compile(r"jobs/[^/]+/[^/]+/[^/]+/report\.json")
@@ -47,6 +52,40 @@ class Collected:
     """All that stays."""
     unfinished: int = 0
     """Remains of interrupted writes; counted only when they are removed."""
+    warning: str = ""
+    """Why these could not be removed; empty where they could."""
+
+
+@dataclass(frozen=True)
+class Old:
+    """What is old of a store, by the order to remove it in."""
+
+    manifests: Sequence[Stored]
+    blobs: Sequence[Stored]
+    of_jobs: Sequence[Stored]
+    everything: Amount
+    """All that the store has, old or not."""
+
+    @property
+    def objects(self) -> list[Stored]:
+        """Return all that is old."""
+        return [*self.manifests, *self.blobs, *self.of_jobs]
+
+    def collected(self, unfinished: int = 0, warning: str = "") -> Collected:
+        """Return it in numbers."""
+        old = _amount(self.objects)
+        return Collected(
+            manifests=_amount(self.manifests),
+            blobs=_amount(self.blobs),
+            jobs=_amount(self.of_jobs),
+            folders=tuple(sorted(_folders(self.of_jobs))),
+            kept=Amount(
+                objects=self.everything.objects - old.objects,
+                size_bytes=self.everything.size_bytes - old.size_bytes,
+            ),
+            unfinished=unfinished,
+            warning=warning,
+        )
 
 
 @dataclass
@@ -80,7 +119,8 @@ def collect(
     """Find what is older than an age, and remove it when that is asked for.
 
     To read all that is young takes a while, so right before the removal there is a second look,
-    which reads only what was written since.
+    which reads only what was written since, and a third one before the blobs go: a job that was
+    faster than the removal of a manifest has made it young, and needs its blobs.
 
     Args:
         store: what to look through.
@@ -91,20 +131,26 @@ def collect(
 
     Raises:
         UserError: the URI is not that of a store, or it can't be read or written.
+        TransientError: it may be later.
     """
-    used = Used()
-    found, _ = old_objects(store, now - age, jobs=jobs, used=used)
+    limit, used = now - age, Used()
+    found = old_objects(store, limit, jobs=jobs, used=used)
     if not delete:
-        return found
-    found, keys = old_objects(store, now - age, jobs=jobs, used=used)
-    store.remove(keys)
-    return replace(found, unfinished=store.remove_unfinished(age))
+        return found.collected()
+    manifests = _removed(store, _look(store, limit, jobs=jobs, used=used).manifests, limit)
+    rest = _look(store, limit, jobs=jobs, used=used)
+    blobs, of_jobs = (_removed(store, old, limit) for old in (rest.blobs, rest.of_jobs))
+    gone, left = _amount(manifests), rest.everything
+    before = Amount(left.objects + gone.objects, left.size_bytes + gone.size_bytes)
+    done = Old(manifests, blobs, of_jobs, before)
+    try:
+        return done.collected(unfinished=store.remove_unfinished(age))
+    except (UserError, TransientError) as error:  # what was removed has to be told all the same
+        return done.collected(warning=str(error))
 
 
-def old_objects(
-    store: Listed, limit: datetime, *, jobs: bool, used: Used | None = None
-) -> tuple[Collected, list[str]]:
-    """Return what is old in numbers, and the keys to remove, in the order to remove them.
+def old_objects(store: Listed, limit: datetime, *, jobs: bool, used: Used | None = None) -> Old:
+    """Return what is old.
 
     Args:
         store: what to look through; nothing is changed.
@@ -115,13 +161,17 @@ def old_objects(
     Raises:
         UserError: the URI is not that of a store.
     """
-    manifests = list(store.objects("manifests/"))
-    blobs = list(store.objects("blobs/sha256/"))
-    if not manifests and not blobs:
+    if not any(True for level in (_MANIFESTS, _BLOBS) for _ in store.objects(level)):
         raise UserError(
             f"there is nothing at {store.uri('blobs')}: name the folder that has blobs/ and "
             "manifests/, which is spec.storage.uri with the job's namespace behind it"
         )
+    return _look(store, limit, jobs=jobs, used=Used() if used is None else used)
+
+
+def _look(store: Listed, limit: datetime, *, jobs: bool, used: Used) -> Old:
+    manifests = list(store.objects(_MANIFESTS))
+    blobs = list(store.objects(_BLOBS))
     folders = _folders(store.objects("jobs/"))
     old_folders = {
         name: objects
@@ -129,22 +179,21 @@ def old_objects(
         if jobs and all(one.modified < limit for one in objects)
     }
     kept = [one for name, objects in folders.items() if name not in old_folders for one in objects]
-    used = Used() if used is None else used
     _add_used(used, store, limit, manifests, blobs, kept)
-    old_manifests = [m for m in manifests if m.modified < limit and m.key not in used.keys]
-    old_blobs = [b for b in blobs if b.modified < limit and b.key not in used.keys]
-    of_jobs = [one for objects in old_folders.values() for one in objects]
-    old = [*old_manifests, *old_blobs, *of_jobs]
     everything = [*manifests, *blobs, *(one for objects in folders.values() for one in objects)]
-    going = {one.key for one in old}
-    found = Collected(
-        manifests=_amount(old_manifests),
-        blobs=_amount(old_blobs),
-        jobs=_amount(of_jobs),
-        folders=tuple(sorted(old_folders)),
-        kept=_amount(one for one in everything if one.key not in going),
+    return Old(
+        manifests=[m for m in manifests if m.modified < limit and m.key not in used.keys],
+        blobs=[b for b in blobs if b.modified < limit and b.key not in used.keys],
+        of_jobs=[one for objects in old_folders.values() for one in objects],
+        everything=_amount(everything),
     )
-    return found, [one.key for one in old]
+
+
+def _removed(store: Listed, old: Iterable[Stored], limit: datetime) -> list[Stored]:
+    """Remove what is old still; return what that was."""
+    objects = list(old)
+    gone = store.remove((one.key for one in objects), limit)
+    return [one for one in objects if one.key in gone]
 
 
 def _folders(objects: Iterable[Stored]) -> dict[str, list[Stored]]:

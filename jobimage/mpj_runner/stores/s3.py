@@ -4,19 +4,18 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from botocore.exceptions import ClientError
 
-from mpj_runner.contract.errors import TransientError, UserError
+from mpj_runner.contract.errors import TransientError
 from mpj_runner.stores.base import LEVELS, Stored
-from mpj_runner.stores.s3_client import CONCURRENCY, Settings, bucket_of
+from mpj_runner.stores.s3_client import Settings, bucket_of
 from mpj_runner.stores.s3_download import Remote, download, head, read_bytes
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
+from mpj_runner.stores.s3_removal import abort_old, listed, remove_old
 from mpj_runner.stores.s3_upload import encryption, put_bytes, upload
 
 log = logging.getLogger(__name__)
@@ -24,17 +23,7 @@ _EXISTS: Final = ("PreconditionFailed", "412")
 _RACED: Final = ("ConditionalRequestConflict", "OperationAborted")
 _UNKNOWN: Final = ("InvalidArgument", "InvalidRequest", "NotImplemented")
 """Answers of servers that refuse the header of a conditional put."""
-_NO_BATCHES: Final = (
-    "InvalidDigest",
-    "InvalidRequest",
-    "MethodNotAllowed",
-    "MissingContentMD5",
-    "NotImplemented",
-)
-"""Answers of servers that remove one by one, or want the Content-MD5 that the SDK sends no more."""
 _TRIES: Final = 6
-_BATCH: Final = 1000
-"""Objects that one request removes."""
 
 
 class S3Store:
@@ -113,72 +102,23 @@ class S3Store:
 
     def objects(self, prefix: str) -> Iterator[Stored]:
         """See ``Listed.objects``."""
-        pages = self._bucket.client.get_paginator("list_objects_v2")
-        with explained(self._bucket.place):
-            for page in pages.paginate(Bucket=self._bucket.name, Prefix=self._prefix + prefix):
-                for found in page.get("Contents", ()):
-                    key = found["Key"].removeprefix(self._prefix)
-                    yield Stored(key, found["Size"], found["LastModified"].astimezone(UTC))
+        for page in listed(self._bucket, self._prefix + prefix):
+            for found in page:
+                key = found["Key"].removeprefix(self._prefix)
+                yield Stored(key, found["Size"], found["LastModified"].astimezone(UTC))
 
-    def remove(self, keys: Iterable[str]) -> None:
+    def remove(self, keys: Iterable[str], before: datetime) -> set[str]:
         """See ``Listed.remove``."""
-        left = iter(keys)
-        while batch := list(islice(left, _BATCH)):
-            with explained(self._bucket.place):
-                try:
-                    answer = self._bucket.client.delete_objects(
-                        Bucket=self._bucket.name,
-                        Delete={"Objects": [{"Key": self._prefix + key} for key in batch]},
-                    )
-                except ClientError as error:
-                    if code_of(error) not in _NO_BATCHES:
-                        raise
-                    self._remove_each(batch)
-                    continue
-            for refused in answer.get("Errors", ()):
-                key = refused["Key"].removeprefix(self._prefix)
-                raise UserError(
-                    f"{self._bucket.field}: {self.uri(key)} can't be removed "
-                    f"({refused.get('Code')}): grant s3:DeleteObject"
-                )
-
-    def _remove_each(self, keys: Iterable[str]) -> None:
-        """Remove objects by a request each."""
-
-        def remove(key: str) -> None:
-            try:
-                self._bucket.client.delete_object(Bucket=self._bucket.name, Key=self._prefix + key)
-            except ClientError as error:
-                if code_of(error) != "NoSuchKey":
-                    raise
-
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
-            for _ in pool.map(remove, keys):
-                pass
+        full = {self._prefix + key for key in keys}
+        gone: set[str] = set()
+        for level in {key.removeprefix(self._prefix).partition("/")[0] for key in full}:
+            gone |= remove_old(self._bucket, f"{self._prefix}{level}/", full, before)
+        return {key.removeprefix(self._prefix) for key in gone}
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         """See ``Listed.remove_unfinished``: uploads in parts that nobody has finished."""
-        limit, removed = datetime.now(UTC) - older_than, 0
-        pages = self._bucket.client.get_paginator("list_multipart_uploads")
-        with explained(self._bucket.place):
-            for level in LEVELS:
-                for page in pages.paginate(Bucket=self._bucket.name, Prefix=self._prefix + level):
-                    for found in page.get("Uploads", ()):
-                        if found["Initiated"].astimezone(UTC) < limit:
-                            removed += self._abort(found["Key"], found["UploadId"])
-        return removed
-
-    def _abort(self, key: str, upload: str) -> bool:
-        """Give an upload up; False when it is over by now."""
-        try:
-            self._bucket.client.abort_multipart_upload(
-                Bucket=self._bucket.name, Key=key, UploadId=upload
-            )
-        except ClientError as error:
-            if code_of(error) != "NoSuchUpload":
-                raise
-            return False
-        return True
+        limit = datetime.now(UTC) - older_than
+        return sum(abort_old(self._bucket, self._prefix + level, limit) for level in LEVELS)
 
     def _put_if_new(self, key: str, data: bytes) -> str | None:
         """Put on the condition that there is nothing; return S3's word for a refusal."""

@@ -71,8 +71,10 @@ _DAMAGED: Final = frozenset(
 _PASSING: Final = frozenset(
     {
         "ConditionalRequestConflict",
+        "InternalError",
         "OperationAborted",
         "RequestTimeout",
+        "ServiceUnavailable",
         "SlowDown",
         "Throttling",
         "ThrottlingException",
