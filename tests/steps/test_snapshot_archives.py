@@ -13,6 +13,19 @@ from snapshots import (
 )
 
 from mpj_runner.contract.errors import UserError
+from mpj_runner.stores.base import file_digest
+
+
+def link(name, target, kind):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def digests(frozen):
+    """Return the digests of a frozen set's images by name."""
+    images = frozen[1]
+    return {path.name: file_digest(path) for path in images.rglob("*") if path.is_file()}
 
 
 class TestArchives:
@@ -62,12 +75,60 @@ class TestArchives:
             snapshot(zipped)
         assert not list(tmp_path.rglob("evil*"))
 
+    @pytest.mark.parametrize(
+        "target", ["/etc/passwd", "../data.tar", "later.png", "folder", "a.png", ""]
+    )
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-    def test_links_and_devices_in_a_tar(self, snapshot, source, kind):
-        info = tarfile.TarInfo("a.png")
-        info.type, info.linkname = kind, "/etc/passwd"
+    def test_links_and_devices_in_a_tar(self, snapshot, source, kind, target):
+        inside = (tarfile.TarInfo("folder/b.png"), picture())
+        later = (tarfile.TarInfo("later.png"), picture())
+        with pytest.raises(UserError, match=r"entry 'a\.png' of the archive is a link or a device: "
+                           r".*\(tar --dereference --hard-dereference\)"):  # fmt: skip
+            snapshot(self.tar(source, inside, (link("a.png", target, kind), b""), later))
+
+    def test_no_symbolic_link_to_an_entry(self, snapshot, source):
+        inside = (tarfile.TarInfo("b.png"), picture())
+        symbolic = link("a.png", "b.png", tarfile.SYMTYPE)
         with pytest.raises(UserError, match="link or a device"):
-            snapshot(self.tar(source, (info, b"")))
+            snapshot(self.tar(source, inside, (symbolic, b"")))
+
+    @pytest.mark.parametrize("how", ["w", "w:gz"])
+    def test_hard_links_of_a_tar_are_files(self, snapshot, tmp_path, how):
+        """What tar makes of two names of one file."""
+        folder = write(tmp_path / "set", coco_world())
+        plain = snapshot(packed(folder, "tar", wrapped=False))
+        for name in ("1.png", "2.png"):
+            (folder / "val" / name).unlink()
+            (folder / "val" / name).hardlink_to(folder / "val/0.png")
+        with tarfile.open(tmp_path / "linked", how) as archive:
+            archive.add(folder, ".")
+            assert sum(member.islnk() for member in archive.getmembers()) == 2
+        linked = snapshot(tmp_path / "linked")
+        copies = {n: picture(0) for n in ("val/1.png", "val/2.png")}
+        same = snapshot(
+            packed(write(tmp_path / "same", coco_world(**copies)), "tar", wrapped=False)
+        )
+        assert digests(linked) == digests(same) != digests(plain)
+
+    def test_hard_links_count_as_bytes(self, snapshot, source, monkeypatch):
+        monkeypatch.setattr("mpj_runner.vision.archive.FREE_BYTES", 1000)
+        monkeypatch.setattr("mpj_runner.vision.archive.MAX_RATIO", 2)
+        links = [(link(f"{number}.png", "a.png", tarfile.LNKTYPE), b"") for number in range(99)]
+        with pytest.raises(UserError, match="more than 2 times its size"):
+            snapshot(self.tar(source, (tarfile.TarInfo("a.png"), bytes(100_000)), *links))
+
+    def test_a_tar_that_ends_with_a_zip_is_a_tar(self, snapshot, tmp_path):
+        zipped = io.BytesIO()
+        with zipfile.ZipFile(zipped, "w") as archive:
+            archive.writestr("other.txt", "of the inner archive")
+        folder = write(tmp_path / "set", coco_world())
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            tar.add(folder, ".")
+            info = tarfile.TarInfo("z.zip")
+            info.size = len(zipped.getvalue())
+            tar.addfile(info, io.BytesIO(zipped.getvalue()))
+        assert zipfile.is_zipfile(tmp_path / "x.tar")
+        assert snapshot(tmp_path / "x.tar")
 
     def test_links_in_a_zip(self, snapshot, source):
         info = zipfile.ZipInfo("a.png")

@@ -78,12 +78,12 @@ def opened(source: Path, work: Path, field: str, own: Collection[str]) -> Iterat
 
 def _unpack(source: Path, folder: Path, field: str) -> None:
     budget = max(FREE_BYTES, MAX_RATIO * source.stat().st_size)
-    for number, (name, content) in enumerate(_entries(source, field)):
+    for number, (name, content) in enumerate(_entries(source, folder, field)):
         target = folder / _checked(name, field)
         if content is None:
             raise UserError(
                 f"{field}.uri: entry {name!r} of the archive is a link or a device: pack plain "
-                "files only (tar --dereference)"
+                "files only (tar --dereference --hard-dereference)"
             )
         if number >= MAX_ENTRIES:
             raise UserError(f"{field}.uri: the archive has more than {MAX_ENTRIES} entries")
@@ -99,8 +99,9 @@ def _unpack(source: Path, folder: Path, field: str) -> None:
                 file.write(block)
 
 
-def _entries(source: Path, field: str) -> Iterator[Entry]:
-    if zipfile.is_zipfile(source):
+def _entries(source: Path, folder: Path, field: str) -> Iterator[Entry]:
+    # A zip is known by its end, so a tar that ends with one is taken for it.
+    if zipfile.is_zipfile(source) and not tarfile.is_tarfile(source):
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
                 if info.flag_bits & _ENCRYPTED:
@@ -111,19 +112,40 @@ def _entries(source: Path, field: str) -> Iterator[Entry]:
     else:
         with tarfile.open(source) as tar:
             for member in tar:
-                if not member.isdir():
+                if member.islnk():
+                    yield member.name, _linked(member, folder)
+                elif not member.isdir():
                     yield member.name, tar.extractfile(member) if member.isreg() else None
 
 
+def _linked(member: tarfile.TarInfo, folder: Path) -> IO[bytes] | None:
+    """Open what a hard link names: a file of the same archive, which comes before its links.
+
+    It is read where it was unpacked to: nothing but plain files is there, and to go back within a
+    compressed tar would mean to unpack all before it once more, for each link.
+    """
+    name, origin = _safe(member.name), _safe(member.linkname)
+    if origin is None or origin == name or not (folder / origin).is_file():
+        return None
+    return (folder / origin).open("rb")
+
+
 def _checked(name: str, field: str) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    drive = bool(path.parts) and path.parts[0].endswith(":")
-    if path.is_absolute() or ".." in path.parts or not path.parts or drive or "\0" in name:
+    path = _safe(name)
+    if path is None:
         raise UserError(
             f"{field}.uri: entry {name!r} of the archive leads outside of it: pack relative paths "
             "without '..'"
         )
     return path
+
+
+def _safe(name: str) -> PurePosixPath | None:
+    """Return an entry's path, or None where it leads out of the archive."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    drive = bool(path.parts) and path.parts[0].endswith(":")
+    bad = path.is_absolute() or ".." in path.parts or not path.parts or drive or "\0" in name
+    return None if bad else path
 
 
 def _inner(folder: Path, own: Collection[str]) -> Path:
