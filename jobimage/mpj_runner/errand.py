@@ -6,6 +6,7 @@ container.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -30,6 +31,9 @@ def main() -> int:
     except (UserError, TransientError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_USER if isinstance(error, UserError) else EXIT_TRANSIENT
+    except OSError as error:
+        sys.stderr.write(f"{_told(error, errand.fetch)}\n")
+        return EXIT_USER
     return 0
 
 
@@ -38,6 +42,7 @@ def fetch(store: Listed, wanted: Fetch) -> None:
 
     Raises:
         UserError: one is missing or damaged.
+        OSError: there is no room for it, or it may not be written.
     """
     for name, sha256 in wanted.blobs.items():
         with _brought(store, sha256, Path(name)) as file:
@@ -46,10 +51,13 @@ def fetch(store: Listed, wanted: Fetch) -> None:
         folder = Path(name)
         temporary = folder.with_name(f".{folder.name}.unpacked")
         shutil.rmtree(temporary, ignore_errors=True)
-        with _brought(store, sha256, folder) as file:
-            unpack(file, temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        try:
+            with _brought(store, sha256, folder) as file:
+                unpack(file, temporary)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -64,6 +72,17 @@ def _brought(store: Listed, sha256: str, path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _told(error: OSError, wanted: Fetch) -> str:
+    """Return the words for files that could not be written."""
+    where = Path(next(iter((*wanted.blobs, *wanted.folders)), ".")).parent
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space is left for {where}: free some on that disk, or set --out to another one"
+    return (
+        f"{error.filename or where} can't be used ({error.strerror or error}): see that this user "
+        "may write there, or set --out to another folder"
+    )
 
 
 if __name__ == "__main__":

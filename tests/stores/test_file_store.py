@@ -89,6 +89,19 @@ def test_a_full_store_says_so_and_keeps_what_it_has(tmp_path):
         subprocess.run(["umount", root], check=True)
 
 
+def test_a_full_or_closed_work_disk_is_not_the_stores(store, tmp_path):
+    store.put("a/b", file(tmp_path, b"data"))
+    with pytest.raises(OSError, match="No space left") as told:
+        store.fetch("a/b", Path("/dev/full"))
+    assert told.value.errno == errno.ENOSPC
+    with pytest.raises(NotADirectoryError):
+        store.fetch("a/b", tmp_path / "data/x")
+    with pytest.raises(FileNotFoundError):
+        store.fetch("a/b", tmp_path / "no/x")
+    with pytest.raises(NotADirectoryError):
+        store.put("a/b", tmp_path / "data/x")
+
+
 def test_a_store_below_a_file_cannot_be_written(tmp_path):
     path = file(tmp_path, b"")
     with pytest.raises(UserError, match=r"can't be used .*spec.storage.uri .*--store"):

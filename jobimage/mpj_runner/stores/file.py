@@ -15,6 +15,7 @@ from mpj_runner.contract.errors import UserError
 from mpj_runner.stores.base import LEVELS, Stored, check_digest, file_digest
 
 _PART: Final = ".part-"
+_BLOCK: Final = 2**20
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 """What file systems without hard links answer."""
 
@@ -48,16 +49,19 @@ class FileStore:
         """See ``Store.fetch``."""
         try:
             with self._explained():
-                shutil.copyfile(self._path(key), to)
+                source = self._path(key).open("rb")
         except FileNotFoundError:
             return False
+        with source, to.open("wb") as file:  # errors of the work's disk are not the store's
+            shutil.copyfileobj(source, file, _BLOCK)
         return True
 
     def put(self, key: str, path: Path, sha256: str | None = None) -> str:
         """See ``Store.put``."""
         target = self._path(key)
-        with self._explained(), self._temporary(target) as temporary:
-            shutil.copyfile(path, temporary)
+        with path.open("rb") as source, self._explained(), self._temporary(target) as temporary:
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(source, file, _BLOCK)
             if sha256 is not None:
                 check_digest(file_digest(temporary), sha256, path)
             temporary.replace(target)
