@@ -35,8 +35,6 @@ LAST_EVENTS: Final = 5.0
 CRD_RETRY: Final = 5.0
 REST: Final = 0.5
 """Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
-EASED: Final = 4.0
-"""How many times as long as a pass took its job rests: of one worker's time it has a fifth."""
 
 
 async def serve(
@@ -91,7 +89,7 @@ class Operator:
             wrote=self._wrote,
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
-            self._reconcile, workers=settings.workers, rest=REST, eased=EASED, failed=self._failed
+            self._reconcile, workers=settings.workers, rest=REST, failed=self._failed
         )
         self.inbox = Inbox(self._queue, time.monotonic)
         self.ready = False

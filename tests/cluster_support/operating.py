@@ -108,6 +108,7 @@ def operator(
     given = {"image": IMAGE, "port": free_port(), "resync_seconds": 5, **settings}
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # the code of another checkout
         "HOME": str(plane.folder),
         "KUBECONFIG": str(kubeconfig),
         **{f"MPJ_OPERATOR_{key.upper()}": str(value) for key, value in given.items()},

@@ -1,5 +1,8 @@
 """The failure policy: what a child shows, and what that means for its unit."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from mpj_operator.core.failure import MAX_DISRUPTIONS, view
@@ -39,7 +42,19 @@ def child(*pods: PodSeen, **fields: object) -> ChildSeen:
 OOM = ended(code=137, reason="OOMKilled")
 FULL = ended(code=137, evicted='Usage of EmptyDir volume "work" exceeds the limit "1Gi". ')
 PRESSED = ended(disrupted=True, evicted="The node was low on resource: memory.")
+NO_DEVICE = "UnexpectedAdmissionError: Allocate failed: no nvidia.com/gpu is available"
+REFUSED = PodSeen("p", "Failed", (ContainerSeen("eval"),), refused=NO_DEVICE)
 BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 2000, '{"check":' * 500, '"x"', "[]", "{}", '{"check": 1}', "\ud800", ""]
+)
+def test_whatever_a_container_writes_is_no_more_than_unreadable(text):
+    """A checkpoint's own code can write there too."""
+    assert Termination.decode(text) is None
+    assert view(child(succeeded(text), outcome="Complete"), limits="x").state == "Lost"
+    assert view(child(ended(text), outcome="Failed"), limits="x").state == "Failed"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +75,8 @@ BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
         pytest.param(child(ended("tail of the log", 139), outcome="Failed"), "Failed", "Error",
                      "eval ended with exit code 139: tail of the log", False, id="a crash"),
         pytest.param(child(OOM, outcome="Failed"), "Failed", "OOMKilled",
-                     "eval was OOMKilled: raise spec.resources.gpu.limits.memory", False,
+                     "eval was OOMKilled: raise spec.resources.gpu.limits.memory and start the job "
+                     "again; what is finished is not lost", False,
                      id="out of memory to the limit"),
         pytest.param(child(OOM, OOM), "Failed", "OOMKilled", "raise spec.resources.gpu", True,
                      id="out of memory twice ends it"),
@@ -68,8 +84,27 @@ BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
                      id="out of memory once is retried"),
         pytest.param(child(BUG, BUG), "Failed", "Bug", "KeyError: 'x'", True,
                      id="the same traceback twice ends it"),
-        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70)), "Running", "Running", "",
-                     False, id="another traceback is another try"),
+        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70)), "Pending", "Retrying",
+                     "tried again after: other", False, id="another traceback is another try"),
+        pytest.param(child(ended(error("TransientError", "the store is away"), 75)), "Pending",
+                     "Retrying", "tried again after: the store is away", False,
+                     id="the Job controller waits before it makes another pod"),
+        pytest.param(child(PRESSED), "Pending", "Disrupted", "low on resource: memory", False,
+                     id="its node pressed it out"),
+        pytest.param(child(ended(disrupted=True)), "Pending", "Disrupted",
+                     "the pod p was removed from its node", False, id="drained"),
+        pytest.param(child(replace(running("eval"), disrupted=True)), "Pending", "Disrupted",
+                     "the pod p has to leave its node", False, id="its node drains, or is dead"),
+        pytest.param(child(replace(succeeded(DONE), disrupted=True)), "Pending", "Scheduling", "",
+                     False, id="it was quicker than the drain"),
+        pytest.param(child(REFUSED), "Pending", "Retrying", "tried again after: " + NO_DEVICE,
+                     False, id="the node has lost its GPU"),
+        pytest.param(child(REFUSED, REFUSED, outcome="Failed", reason="BackoffLimitExceeded"),
+                     "Failed", "PodRefused", NO_DEVICE, False,
+                     id="the node has lost its GPU, to the limit"),
+        pytest.param(child(PodSeen("p", scheduled=datetime(2026, 1, 1, tzinfo=UTC))), "Pending",
+                     "Starting", "", False, id="on a node, not started"),
+        pytest.param(child(PodSeen("p")), "Pending", "Scheduling", "", False, id="no node yet"),
         pytest.param(child(*[ended(disrupted=True)] * MAX_DISRUPTIONS, running("eval")), "Running",
                      "Running", "", False, id="disruptions are ignored"),
         pytest.param(child(*[ended(disrupted=True)] * (MAX_DISRUPTIONS + 1)), "Failed",

@@ -1,5 +1,7 @@
 """The plan on whole jobs: what is created, in which order, and the verdict that comes of it."""
 
+from dataclasses import replace
+
 import pytest
 from simulated import Figures, Simulation, job
 
@@ -108,18 +110,71 @@ def test_a_reference_without_detections_is_the_users_error():
     assert "no detections at all: check spec.model.preprocess" in failed.message
 
 
+FIVE = [{"name": f"c{n}", "ptq": {"percentile": f"99.{n}"}} for n in range(5)]
+FASTER = {f"c{n}": 1.2 + n / 10 for n in range(5)}
+
+
 def test_the_final_measurement_compares_the_baseline_and_the_three_fastest():
-    candidates = [{"name": f"c{n}", "ptq": {"percentile": f"99.{n}"}} for n in range(5)]
-    speeds = {f"c{n}": 1.2 + n / 10 for n in range(5)}
-    done = Simulation(job(candidates=candidates), Figures(speedups=speeds)).run()
+    done = Simulation(job(candidates=FIVE), Figures(speedups=FASTER)).run()
     measured = [r.name for r in done.job.status.candidates if r.speedup_vs_reference is not None]
     assert measured == ["c2", "c3", "c4"]
     assert done.job.status.best.name == "c4"
 
 
+def until_final(simulation):
+    """Go on until the next final measurement is there, and return it."""
+    for _ in range(30):
+        simulation.step()
+        for child in simulation.live():
+            if child.unit == "final":
+                return child
+            simulation.succeed(child)
+    raise AssertionError("no final measurement")
+
+
+def test_where_none_of_the_finalists_is_left_the_next_ones_are_compared():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, speedups=dict.fromkeys(FASTER, 1.0))
+    simulation.succeed(final)  # c2, c3 and c4 turn out to be no faster than the baseline
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, speedups={"c0": 1.2, "c1": 1.3})
+    simulation.succeed(final)
+    status = simulation.run().job.status
+    assert simulation.history.count("final") == 2
+    states = {result.name: result.state for result in status.candidates}
+    assert [states[f"c{n}"] for n in range(5)] == ["Accepted"] * 2 + ["Rejected"] * 3
+    assert (status.best.name, simulation.condition("Complete").reason) == ("c1", "WinnerFound")
+
+
+def test_a_job_whose_every_candidate_falls_in_a_final_has_none_accepted():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    for _ in range(2):
+        final = until_final(simulation)
+        simulation.figures = replace(simulation.figures, speedups=dict.fromkeys(FASTER, 1.0))
+        simulation.succeed(final)
+    status = simulation.run().job.status
+    assert simulation.history.count("final") == 2
+    assert {result.state for result in status.candidates} == {"Rejected"}
+    assert simulation.condition("Complete").reason == "NoCandidateAccepted"
+
+
+@pytest.mark.parametrize(("noisy", "winner"), [(1, "c4"), (2, "c4"), (3, "c1")])
+def test_a_final_measurement_that_cannot_be_trusted_is_made_again(noisy, winner):
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    for _ in range(noisy):
+        final = until_final(simulation)
+        simulation.figures = replace(simulation.figures, unreliable="another process ran")
+        simulation.succeed(final)
+        assert {r.state for r in simulation.job.status.candidates} == {"Accepted"}
+    simulation.figures = replace(simulation.figures, unreliable=None)
+    status = simulation.run().job.status
+    assert (status.best.name, simulation.condition("Complete").reason) == (winner, "WinnerFound")
+    assert simulation.history.count("final") == noisy + 1
+
+
 def test_parallelism_limits_the_units_that_are_judged():
-    candidates = [{"name": f"c{n}", "ptq": {"percentile": f"99.{n}"}} for n in range(5)]
-    simulation = Simulation(job(candidates=candidates, parallelism=3))
+    simulation = Simulation(job(candidates=FIVE, parallelism=3))
     most = 0
     for _ in range(40):
         simulation.step()

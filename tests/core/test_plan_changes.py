@@ -1,7 +1,12 @@
 """A spec that changes under a job: paused, wrong for a while, with another aim or time to live."""
 
+from dataclasses import replace
+
 import pytest
-from simulated import Figures, Simulation, job
+from simulated import SETTINGS, Figures, Simulation, job, last_words, requests_of
+
+from mpj_operator.core.observed import ContainerSeen, PodSeen
+from mpj_runner.contract.messages import Termination
 
 
 def test_suspending_deletes_what_runs_and_keeps_what_is_done():
@@ -57,7 +62,9 @@ def test_a_spec_that_was_invalid_for_a_while_does_no_harm(turns):
         assert not simulation.live()
         if status.units is not None:
             assert status.units.active == children - status.units.succeeded - len(actions)
-    assert simulation.step().status.state == ("Complete" if before.best else "Running")
+    assert simulation.step().status.state == (
+        "Complete" if before.best else "Running" if before.unit_statuses else "Pending"
+    )
     simulation.run()
     status = simulation.job.status
     assert (status.state, simulation.condition("Failed")) == ("Complete", None)
@@ -70,7 +77,7 @@ def test_a_job_that_runs_again_after_an_invalid_spec_has_no_end_yet():
     simulation.invalidate()
     assert simulation.job.status.completion_time is not None
     status = simulation.step().status
-    assert (status.state, status.completion_time) == ("Running", None)
+    assert (status.state, status.completion_time) == ("Pending", None)
 
 
 def test_a_changed_objective_judges_again_and_repeats_final_and_report_only():
@@ -152,3 +159,79 @@ def test_what_could_not_be_measured_soundly_stays_rejected(figures, words):
     fp16 = simulation.job.status.candidates[0]
     assert (fp16.name, fp16.state) == ("fp16", "Rejected")
     assert fp16.reasons[0].startswith(words)
+
+
+def test_another_store_makes_every_unit_again():
+    """What was found lies in the old one: no unit of the new one's could read it."""
+    simulation = Simulation(job(search={"format": "int8"}))
+    while "search-1" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "search-1":
+                simulation.succeed(child)
+    before, made = simulation.job.status, len(simulation.values)
+    simulation.change(suspend=True)
+    simulation.step()
+    simulation.settings = replace(SETTINGS, default_storage="file:///other")
+    simulation.change(suspend=False)
+    simulation.step()
+    after = simulation.job.status
+    assert (before.store_uri, after.store_uri) == ("file:///store", "file:///other")
+    (prepare,) = simulation.live()
+    assert (prepare.unit, prepare.attempt) == ("prepare", 2)
+    assert not any(record.manifest for record in after.unit_statuses)
+    simulation.run()
+    status = simulation.job.status
+    assert status.state == "Complete"
+    assert {record.state for record in status.unit_statuses} == {"Succeeded"}
+    again = list(simulation.values.values())[made:]
+    assert {request.store for value in again for request in requests_of(value)} - {None} == {
+        "file:///other"
+    }
+    assert status.best.artifacts.engine.uri.startswith("file:///other/")
+
+
+@pytest.mark.parametrize("unit", ["reference", "baseline", "int8"])
+def test_a_result_that_the_status_has_lost_is_found_out_again(unit):
+    simulation = Simulation(job())
+    while "final" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "final":
+                simulation.succeed(child)
+    lost = {"candidates": ()} if unit == "int8" else {unit: None}
+    status = simulation.job.status.model_copy(update=lost)
+    simulation.job = simulation.job.model_copy(update={"status": status})
+    simulation.run()
+    assert simulation.history.count(unit) == 2
+    assert (simulation.job.status.state, simulation.job.status.best.name) == ("Complete", "int8")
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_words_of_another_version_end_their_unit_and_stop_nothing_else(suspend):
+    candidates = [{"name": name, "ptq": {}} for name in ("a", "b")]
+    simulation = Simulation(job(candidates=candidates))
+    while "a" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "a":
+                simulation.succeed(child)
+    (child,) = (child for child in simulation.live() if child.unit == "a")
+    words = Termination.decode(last_words(simulation.values[child.name], Figures()))
+    steps = tuple(
+        step.model_copy(update={"outcome": {**step.outcome, "new": 1}}) for step in words.steps
+    )
+    text = words.model_copy(update={"steps": steps}).encode()
+    container = ContainerSeen("last", "terminated", 0, "Completed", text)
+    pod = PodSeen("p", "Succeeded", (container,))
+    simulation._put(child, outcome="Complete", finished=simulation.now, pods=(pod,))
+    simulation.change(suspend=suspend)
+    simulation.step()
+    record = next(r for r in simulation.job.status.unit_statuses if r.name == "a")
+    assert (record.state, record.reason) == ("Failed", "ResultUnreadable")
+    assert "one version" in record.message
+    assert simulation.job.status.state == ("Suspended" if suspend else "Running")
+    simulation.change(suspend=False)
+    status = simulation.run().job.status
+    assert (status.state, status.best.name) == ("Complete", "b")
+    assert [result.state for result in status.candidates] == ["Failed", "Accepted"]

@@ -1,5 +1,6 @@
 """The deadline of a job: which time counts, and what is left when it has come."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -47,7 +48,31 @@ def delete(simulation: Simulation) -> None:
     del simulation.children[child.name]
 
 
-@pytest.mark.parametrize("pause", [preempt, suspend_and_resume, Simulation.invalidate, delete])
+def lose_the_node(simulation: Simulation) -> None:
+    """The replacement finds no node."""
+    (child,) = simulation.live()
+    lost = replace(child.pods[0], phase="Failed", disrupted=True)
+    waiting = PodSeen("r", unschedulable="0/3 nodes are available")
+    simulation._put(child, pods=(lost, waiting))
+
+
+def preempt_after_a_failure(simulation: Simulation) -> None:
+    """A pod that failed stays when the queue takes the unit back, and takes no part in it."""
+    (child,) = simulation.live()
+    failed = replace(child.pods[0], name="failed", phase="Failed")
+    simulation._put(child, pods=(failed,), suspended=True)
+    simulation.step()
+    simulation.now += timedelta(seconds=500)
+    simulation._put(child, pods=(failed,), suspended=False)
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [
+        preempt, suspend_and_resume, Simulation.invalidate, delete, lose_the_node,
+        preempt_after_a_failure,
+    ],
+)  # fmt: skip
 def test_the_deadline_counts_the_time_with_a_pod_and_no_other(pause):
     simulation = Simulation(job(activeDeadlineSeconds=100))
     simulation.step()
@@ -94,6 +119,31 @@ def test_the_clock_of_a_unit_that_is_stopped_early_stops():
     simulation.step()
     record = simulation.job.status.unit_statuses[0]
     assert (record.reason, record.completion_time) == ("OOMKilled", simulation.now)
+
+
+def test_a_unit_whose_time_is_up_before_it_had_a_node_says_what_it_waited_for():
+    simulation = Simulation(job(unitDeadlineSeconds=60))
+    simulation.step()
+    (child,) = simulation.live()
+    simulation._put(child, pods=(PodSeen("p", unschedulable="0/3 nodes: no nvidia.com/gpu"),))
+    simulation.step()
+    simulation._put(child, pods=(), outcome="Failed", reason="DeadlineExceeded")
+    simulation.step()
+    assert simulation.job.status.unit_statuses[0].message == (
+        "no pod of it was on a node within spec.unitDeadlineSeconds; last: Unschedulable: "
+        "0/3 nodes: no nvidia.com/gpu"
+    )
+    assert simulation.condition("Failed").reason == "PrepareFailed"
+
+
+def test_a_unit_that_ran_into_its_deadline_is_told_to_get_more():
+    simulation = Simulation(job(unitDeadlineSeconds=60))
+    simulation.step()
+    simulation.put_pod()
+    (child,) = simulation.live()
+    simulation._put(child, pods=(), outcome="Failed", reason="DeadlineExceeded")
+    simulation.step()
+    assert simulation.job.status.unit_statuses[0].message.startswith("longer than spec.unitDead")
 
 
 def test_no_trial_is_asked_for_once_the_deadline_has_come():

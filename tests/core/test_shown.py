@@ -113,10 +113,12 @@ SECOND = {"attempt": 2, "job_name": "j-2", "state": "Pending", "reason": "Create
         (FIRST, {"attempt": 2}, []),
         ({"attempt": 2}, SECOND, ["UnitRetried int8: Job j-2, attempt 2"]),
         (FIRST, SECOND, ["UnitRetried int8: Job j-2, attempt 2"]),
+        (FIRST, {**SECOND, "reason": "ResultLost", "message": "its Job was deleted"},
+         ["UnitRetried int8: Job j-2, attempt 2, since its Job was deleted"]),
         (FIRST, {"attempt": 2, "reason": "QuotaExceeded", "message": "no room"},
          ["QuotaExceeded int8: no room"]),
     ],
-    ids=["suspended", "resumed", "lost", "lost and refused"],
+    ids=["suspended", "resumed", "seen late", "lost", "lost and refused"],
 )  # fmt: skip
 def test_a_unit_is_said_to_be_tried_again_once_it_has_a_job(before, after, told):
     notes_ = notes(unit(**before), unit(**after))

@@ -125,7 +125,7 @@ def test_a_conditions_time_moves_only_when_its_status_flips():
 @pytest.mark.parametrize(
     ("situation", "ready", "reconciling", "stalled", "state"),
     [
-        ("new", "False", "True", "False", "Running"),
+        ("new", "False", "True", "False", "Pending"),
         ("complete", "True", "False", "False", "Complete"),
         ("failed", "False", "False", "True", "Failed"),
         ("suspended", "False", "False", "False", "Suspended"),

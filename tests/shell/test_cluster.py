@@ -118,6 +118,13 @@ async def test_a_status_is_for_the_very_version_that_was_read():
     assert (written["metadata"]["uid"], written["metadata"]["resourceVersion"]) == ("u-1", "7")
 
 
+async def test_a_definition_that_is_older_than_the_operator_is_named_with_the_fix():
+    world = World()
+    world.refuse["PATCH"] = error(500, "", ".status.new: field not declared in schema")
+    with pytest.raises(ApiError, match="older than this operator: kubectl apply --server-side"):
+        await reconcile(KEY, world.cluster)
+
+
 @pytest.mark.parametrize("answer", [error(404), error(409)], ids=str)
 async def test_a_job_that_changed_meanwhile_is_looked_at_again_after_a_delay_that_grows(answer):
     world = World()

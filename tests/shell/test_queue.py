@@ -87,26 +87,6 @@ async def test_a_key_rests_between_two_works_and_other_keys_do_not_wait_for_it()
     assert began["b"][0] - began["a"][0] < 0.3
 
 
-@pytest.mark.parametrize(("longest", "least", "most"), [(5.0, 0.6, 5.0), (0.05, 0.15, 0.6)])
-async def test_a_key_whose_work_takes_long_rests_longer_up_to_a_bound(
-    monkeypatch, longest, least, most
-):
-    monkeypatch.setattr(q, "LONGEST_REST", longest)
-    began = []
-
-    async def slow(_key):
-        began.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(0.1)
-
-    queue = KeyedQueue(slow, workers=1, rest=0.01, eased=5.0)
-    async with running(queue):
-        queue.put("a")
-        await until(lambda: began)
-        queue.put("a")
-        await until(lambda: len(began) == 2)
-    assert least <= began[1] - began[0] < most
-
-
 async def test_a_key_put_in_while_it_is_worked_on_is_worked_on_once_more_and_never_twice_at_once():
     work = Work()
     work.gate.clear()

@@ -153,6 +153,21 @@ def test_a_pod_tells_why_it_was_evicted(status, evicted):
     assert pod_seen(pod(status=status), NAMES).evicted == evicted
 
 
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        ({"phase": "Failed", "reason": "OutOfcpu", "message": "Node lacks cpu"},
+         "OutOfcpu: Node lacks cpu"),
+        ({"phase": "Failed", "reason": "NodeAffinity"}, "NodeAffinity"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "too much"}, ""),
+        ({"phase": "Failed"}, ""),
+        ({"phase": "Running", "reason": "NodeLost", "message": "gone"}, ""),
+    ],
+)  # fmt: skip
+def test_a_pod_tells_why_its_node_would_not_have_it(status, refused):
+    assert pod_seen(pod(status=status), NAMES).refused == refused
+
+
 def test_containers_that_somebody_else_put_into_a_pod_are_left_out():
     made = pod()
     made["spec"] = {

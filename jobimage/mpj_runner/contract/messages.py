@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from mpj_runner.contract.access import Access, SecretKey
 from mpj_runner.contract.base import Message, Name, Sha256, ShortText, Size, Uri, Value
@@ -211,8 +211,8 @@ class Termination(Value):
             if check != digest(canonical(body))[:8]:
                 return None
             return cls.model_validate(body)
-        except (ValueError, KeyError, AttributeError, TypeError, ValidationError):
-            return None
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            return None  # a ValidationError is a ValueError; brackets without end recurse
 
 
 SHOWN: frozenset[str] = frozenset({"onnx", "engine", "metadata", "json", "html"})

@@ -113,7 +113,7 @@ class UnitStatus(Value):
     ) = None
     """Pods of this attempt that were drained, preempted or lost with their node; the first few."""
     start_time: Time | None = None
-    """When its first pod was scheduled."""
+    """When the pod that it has, or had last, was scheduled; none while it waits for a node."""
     completion_time: Time | None = None
     """When it ended."""
 
@@ -195,8 +195,8 @@ class JobStatus(Value):
     completion_time: Time | None = None
     """When the job became Complete or Failed."""
     spent_seconds: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Time with a pod scheduled of units that were made again since; counts for
-    activeDeadlineSeconds."""
+    """Time with a pod scheduled that the units' own times do not show, since they were made again
+    or their pods were replaced; counts for activeDeadlineSeconds."""
     units: UnitCounts | None = None
     """How many units there are, by state."""
     progress: (
@@ -205,6 +205,8 @@ class JobStatus(Value):
     """Finished units of all units, such as 5/9."""
     runtime: Runtime | None = None
     """What judges this job."""
+    store_uri: Uri | None = Field(default=None, alias="storeURI")
+    """Where the units' work lies; when spec.storage names another place, they are made again."""
     unit_statuses: Annotated[tuple[UnitStatus, ...], Field(max_length=160)] = Field(
         default=(), json_schema_extra=BY_NAME
     )

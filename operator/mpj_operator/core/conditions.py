@@ -132,4 +132,6 @@ def state_of(conditions: Iterable[Condition], units: Iterable[UnitStatus]) -> Jo
     if not states:
         return "Pending"
     unfinished = states - {"Succeeded", "Failed"}
-    return "Queued" if unfinished == {"Queued"} else "Running"
+    if unfinished == {"Queued"}:
+        return "Queued"
+    return "Running" if states - {"Pending", "Queued"} else "Pending"

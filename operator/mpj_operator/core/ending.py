@@ -27,6 +27,18 @@ def final_request(world: World) -> tuple[Request, ...] | None:
     return world.requests.final(_engines(world))
 
 
+def undecided(world: World) -> bool:
+    """Tell whether a final measurement left none of those that it compared, and others remain.
+
+    Its figures and those of another one are never compared; but who was not in it has not lost.
+    """
+    if world.state(u.FINAL) != "Succeeded":
+        return False
+    results = [world.results[unit.name] for unit in world.candidates()]
+    accepted = [result for result in results if result.state == "Accepted"]
+    return bool(accepted) and all(r.speedup_vs_reference is None for r in accepted)
+
+
 def report_request(world: World) -> tuple[Request, ...] | None:
     """Return the report's request once the final measurement is there."""
     if world.state(u.FINAL) != "Succeeded":

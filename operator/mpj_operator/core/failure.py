@@ -17,6 +17,7 @@ from mpj_runner.contract.messages import Termination
 MAX_DISRUPTIONS = 5
 IMAGE_PULL = "ImagePullBackOff"
 """Also stands for ErrImagePull: a kubelet that can't pull goes to and fro between the two."""
+UNIT_DEADLINE, UNIT_DEADLINE_FIELD = "UnitDeadlineExceeded", "spec.unitDeadlineSeconds"
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 _BARE_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"$')
 WAITING_PROBLEMS = frozenset(
@@ -62,7 +63,7 @@ def view(child: ChildSeen, *, limits: str, disruptions: int = 0) -> UnitView:
         return ended
     if child.suspended:
         return UnitView("Queued", reason="Queued", message="waits for admission by its queue")
-    return _active(child)
+    return _active(child, limits)
 
 
 def _complete(child: ChildSeen) -> UnitView:
@@ -77,19 +78,28 @@ def _complete(child: ChildSeen) -> UnitView:
 
 def _failed(child: ChildSeen, limits: str) -> UnitView:
     if child.reason == "DeadlineExceeded":
-        message = "longer than spec.unitDeadlineSeconds: raise it, or give the unit more resources"
-        return UnitView("Failed", _step(child), "UnitDeadlineExceeded", message)
+        message = f"longer than {UNIT_DEADLINE_FIELD}: raise it, or give the unit more resources"
+        return UnitView("Failed", _step(child), UNIT_DEADLINE, message)
     for pod in reversed(child.pods):
-        if _too_big(pod):
-            return _from_eviction(pod, limits)
-        if (container := _broken(pod)) is not None:
-            return _from_container(container, limits)
+        if (why := _why(pod, limits)) is not None:
+            return why
     return UnitView("Failed", None, child.reason or "JobFailed", child.message or "the Job failed")
+
+
+def _why(pod: PodSeen, limits: str) -> UnitView | None:
+    """Return what a pod's failure says of its unit, if it says anything."""
+    if _too_big(pod):
+        return _from_eviction(pod, limits)
+    if (container := _broken(pod)) is not None:
+        return _from_container(container, limits)
+    if pod.refused:
+        return UnitView("Failed", None, "PodRefused", pod.refused)
+    return None
 
 
 def _from_container(container: ContainerSeen, limits: str) -> UnitView:
     if _oom(container):
-        message = f"{container.name} was OOMKilled: raise {limits}.memory"
+        message = f"{container.name} was OOMKilled: {_advice(limits, 'memory')}"
         return UnitView("Failed", container.name, "OOMKilled", message)
     words = Termination.decode(container.message)
     if words is not None and words.error is not None:
@@ -107,8 +117,13 @@ def _too_big(pod: PodSeen) -> bool:
 
 def _from_eviction(pod: PodSeen, limits: str) -> UnitView:
     broken = _broken(pod)
-    message = f"{pod.evicted.rstrip('. ')}: raise {limits}.ephemeral-storage"
+    message = f"{pod.evicted.rstrip('. ')}: {_advice(limits, 'ephemeral-storage')}"
     return UnitView("Failed", broken.name if broken else None, "Evicted", message)
+
+
+def _advice(limits: str, resource: str) -> str:
+    """Say what helps: a unit that failed stays failed, and a new job finds the others' work."""
+    return f"raise {limits}.{resource} and start the job again; what is finished is not lost"
 
 
 def _ended_early(child: ChildSeen, limits: str, disruptions: int) -> UnitView | None:
@@ -130,13 +145,21 @@ def _ended_early(child: ChildSeen, limits: str, disruptions: int) -> UnitView | 
     return None
 
 
-def _active(child: ChildSeen) -> UnitView:
+def _active(child: ChildSeen, limits: str) -> UnitView:
     if not child.pods and child.message:
         quota = "exceeded quota" in child.message
         return UnitView("Pending", None, "QuotaExceeded" if quota else "PodRefused", child.message)
     if not child.pods:
         return UnitView("Pending", reason="Created", message="waits for its pod")
     pod = child.pods[-1]
+    if pod.phase == "Failed":
+        return _between_pods(pod, limits)
+    if pod.disrupted and pod.phase != "Succeeded":
+        words = (
+            f"the pod {pod.name} has to leave its node, and another one follows when it is gone; "
+            "where its node is dead, that is when the Node or the pod is deleted by force"
+        )
+        return UnitView("Pending", _step(child), "Disrupted", words)
     if pod.unschedulable:
         return UnitView("Pending", None, "Unschedulable", pod.unschedulable)
     for container in pod.containers:
@@ -145,7 +168,16 @@ def _active(child: ChildSeen) -> UnitView:
     step = _step(child)
     if pod.phase == "Running" or step:
         return UnitView("Running", step, "Running")
-    return UnitView("Pending", step, "Scheduling")
+    return UnitView("Pending", step, "Starting" if pod.scheduled else "Scheduling")
+
+
+def _between_pods(pod: PodSeen, limits: str) -> UnitView:
+    """Say why the last pod failed while the Job controller waits before it makes another."""
+    if pod.disrupted:  # what its containers say is that they were killed
+        words = pod.evicted or pod.refused or f"the pod {pod.name} was removed from its node"
+        return UnitView("Pending", None, "Disrupted", words)
+    why = _why(pod, limits) or UnitView("Failed", message="its pod failed")
+    return UnitView("Pending", why.step, "Retrying", f"tried again after: {why.message}")
 
 
 def says_why(message: str) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from mpj_operator.api.status import Runtime, UnitStatus
 from mpj_operator.core import units as u
 from mpj_operator.core.actions import Create, Delete, SetDeadline
-from mpj_operator.core.ending import final_request, report_request
+from mpj_operator.core.ending import final_request, report_request, undecided
 from mpj_operator.core.jobs import job_value
-from mpj_operator.core.records import advance, ended, is_active, is_over, released
+from mpj_operator.core.records import LOST, advance, ended, is_active, is_over, released
 from mpj_operator.core.verdicts import absorb, finish_search
 from mpj_operator.core.world import World
-from mpj_runner.contract.messages import Request
+from mpj_runner.contract.messages import Request, Termination
 from mpj_runner.contract.result import Result
 
 _LIGHT = frozenset({"prepare", "calibrate", "report"})
@@ -30,8 +30,25 @@ def follow(world: World) -> None:
         if change.stop is not None:
             world.actions.append(Delete(change.stop, change.record.reason or "Failed"))
         if change.termination is not None:
-            absorb(world, unit, change.termination)
-        _show(world, unit, change.record)
+            _absorb(world, unit, change.termination)
+        _show(world, unit, world.records.get(name, change.record))
+    if undecided(world):
+        repeat(world, u.FINAL, "none of those that it compared is left")
+
+
+def _absorb(world: World, unit: u.Unit, words: Termination) -> None:
+    """Take in a unit's last words; those of another version end it, and stop nothing else."""
+    try:
+        absorb(world, unit, words)
+    except (ValueError, KeyError) as error:
+        why = f"its result is not one of this operator's version ({_first_line(error)}): "
+        fix = "give operator and job image one version and start the job again"
+        record = ended(world.records[unit.name], "ResultUnreadable", why + fix, world.seen.now)
+        world.records[unit.name] = record
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def fail_dependents(world: World) -> None:
@@ -67,9 +84,10 @@ def create_ready(world: World) -> None:
         )  # fmt: skip
         action = Create(value)
         world.actions.append(action)
-        world.records[name] = record.model_copy(
-            update={"job_name": action.name, "reason": "Created", "message": None}
-        )
+        said = {"job_name": action.name, "reason": "Created", "message": None}
+        if record.reason == LOST:  # why it is made again is told with that it is
+            said = {"job_name": action.name}
+        world.records[name] = record.model_copy(update=said)
         total, judging = total + 1, judging + (unit.kind not in _LIGHT)
 
 
@@ -87,7 +105,10 @@ def give_up(world: World) -> None:
     """End what is unfinished at the job's deadline; final and report still run."""
     for unit in _unfinished(world):
         world.delete(unit.name, "DeadlineExceeded")
-        message = "spec.activeDeadlineSeconds was reached: raise it to let it finish"
+        message = (
+            "spec.activeDeadlineSeconds was reached: raise it and start the job again; "
+            "what is finished is not lost"
+        )
         _end(world, unit, "DeadlineExceeded", message)
     finish_search(world)
 

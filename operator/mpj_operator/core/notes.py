@@ -59,6 +59,7 @@ def _trouble(old: UnitStatus | None, new: UnitStatus) -> Note | None:
     fresh = new.job_name is not None and (old is None or old.job_name != new.job_name)
     if new.attempt > 1 and fresh:
         words = f"{new.name}: Job {new.job_name}, attempt {new.attempt}"
+        words += f", since {new.message}" if new.reason == "ResultLost" else ""
         return Note("Normal", "UnitRetried", words, "Create")
     waits = new.state == "Pending" and new.message and new.reason != "Created"
     if waits and (old is None or old.reason != new.reason):  # words change often, causes do not

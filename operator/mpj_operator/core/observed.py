@@ -34,6 +34,8 @@ class PodSeen:
     """Has the condition DisruptionTarget."""
     evicted: str = ""
     """The kubelet's message if it evicted the pod."""
+    refused: str = ""
+    """Why the kubelet would not start the pod or ended it, other than by evicting it."""
     image_id: str = ""
     """What its first container ran, as the node names it: by digest where it knows one."""
     unschedulable: str = ""

@@ -20,6 +20,7 @@ from mpj_operator.core.records import is_active, is_over, progress_words
 from mpj_operator.core.runtime import runtime_of
 from mpj_operator.core.verdicts import grown, propose, rejudge
 from mpj_operator.core.world import World
+from mpj_runner.contract.result import Result
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def _asked_again(world: World) -> bool:
 
 def _start(world: World) -> None:
     """Pin the runtime at the first look; judge again when the objective has changed."""
+    _find_out_again(world)
     objective, measured = world.objective_digests()
     if world.status.objective_sha256 not in (None, objective):
         if world.status.measured_sha256 != measured:
@@ -104,10 +106,24 @@ def _start(world: World) -> None:
             "runtime": runtime_of(world.seen),
             "start_time": world.status.start_time or world.seen.now,
             "completion_time": None,
+            "store_uri": world.store or None,
             "objective_sha256": objective,
             "measured_sha256": measured,
         }
     )
+
+
+def _find_out_again(world: World) -> None:
+    """Make units again whose work is not there: it lies in another store, or the status lost it."""
+    if world.status.store_uri not in (None, world.store):
+        for name in world.graph:
+            lifecycle.repeat(world, name, "spec.storage.uri has changed")
+        world.results = {name: Result(name=name) for name in world.results}
+        world.status = world.status.model_copy(update={"best": None, "report": None})
+    for name, unit in world.graph.items():
+        measured = unit.kind in ("reference", "baseline", "candidate")
+        if measured and world.state(name) == "Succeeded" and name not in world.results:
+            lifecycle.repeat(world, name, "the status has lost its result")
 
 
 def _compare_again(world: World, reason: str) -> None:

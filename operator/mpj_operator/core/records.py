@@ -5,13 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mpj_operator.api.status import ManifestReference, UnitStatus
-from mpj_operator.core.failure import IMAGE_PULL, MAX_DISRUPTIONS, UnitView, says_why, view
+from mpj_operator.core.failure import (
+    IMAGE_PULL,
+    MAX_DISRUPTIONS,
+    UNIT_DEADLINE,
+    UNIT_DEADLINE_FIELD,
+    UnitView,
+    says_why,
+    view,
+)
 from mpj_operator.core.observed import ChildSeen
 from mpj_operator.core.units import Unit
 from mpj_runner.contract.messages import Termination
 
 REMEMBERED = MAX_DISRUPTIONS + 1
 """Disrupted pods whose names are kept."""
+LOST = "ResultLost"
+"""Reason of a unit whose child or whose last words are gone."""
 MAX_LOST = 3
 """Results of one unit that may get lost before it is given up."""
 
@@ -127,12 +137,12 @@ def _again(record: UnitStatus, why: str, last: int, now: datetime) -> UnitStatus
     lost = record.lost + 1
     if lost > MAX_LOST:
         message = f"its result was lost {lost} times; last: {why}"
-        return ended(record.model_copy(update={"lost": lost}), "ResultLost", message, now)
+        return ended(record.model_copy(update={"lost": lost}), LOST, message, now)
     return UnitStatus(
         name=record.name,
         attempt=max(record.attempt, last) + 1,
         lost=lost,
-        reason="ResultLost",
+        reason=LOST,
         message=why,
     )
 
@@ -141,10 +151,18 @@ def _newest(children: Iterable[ChildSeen]) -> int:
     return max((child.attempt for child in children), default=0)
 
 
-def _message(old: UnitStatus, seen: UnitView) -> str | None:
-    """Return what a unit says; the cause of a failing pull stays while the kubelet only waits."""
+def _message(old: UnitStatus, seen: UnitView, start: datetime | None) -> str | None:
+    """Return what a unit says.
+
+    The cause of a failing pull stays while the kubelet only waits, and that of a unit without a pod
+    on any node when its time is up.
+    """
     if seen.reason == IMAGE_PULL == old.reason and not says_why(seen.message):
         return old.message
+    if seen.reason == UNIT_DEADLINE and start is None:
+        words = f"no pod of it was on a node within {UNIT_DEADLINE_FIELD}"
+        cause = f"; last: {old.reason}: {old.message}" if old.reason and old.message else ""
+        return (words + cause)[:1024]
     return seen.message[:1024] or None
 
 
@@ -155,16 +173,29 @@ def _disrupted(old: UnitStatus, child: ChildSeen) -> tuple[str, ...] | None:
     return (*known, *(name for name in now if name not in known))[:REMEMBERED] or None
 
 
+def _on_a_node_since(old: UnitStatus, seen: UnitView, child: ChildSeen) -> datetime | None:
+    """Return since when a unit has a pod on a node; None while it has none.
+
+    What it had before that, ``World.put`` adds to what is spent: only time on a node counts, and a
+    replacement may wait for its node for hours, in a queue or without one.
+    """
+    newest = child.pods[-1] if child.pods else None
+    if seen.state in ("Succeeded", "Failed"):
+        return old.start_time or (newest.scheduled if newest else None)
+    if seen.state == "Queued" or newest is None or newest.scheduled is None:
+        return None
+    if newest.phase == "Failed":  # counted already, if its time was taken for spent
+        return old.start_time
+    return old.start_time or newest.scheduled
+
+
 def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) -> dict[str, object]:
-    scheduled = [pod.scheduled for pod in child.pods if pod.scheduled is not None]
-    start = old.start_time or min(scheduled, default=None)
-    if seen.state == "Queued":
-        start = None  # its queue took the pod away: what it ran so far is spent
+    start = _on_a_node_since(old, seen, child)
     fields: dict[str, object] = {
         "state": seen.state,
         "step": seen.step,
         "reason": seen.reason or None,
-        "message": _message(old, seen),
+        "message": _message(old, seen, start),
         "start_time": start,
     }
     if seen.state in ("Succeeded", "Failed"):

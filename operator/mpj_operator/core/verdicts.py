@@ -11,6 +11,9 @@ from mpj_runner.contract.messages import Termination
 from mpj_runner.contract.result import Artifacts, Result
 from mpj_runner.contract.steps import BenchmarkOutcome
 
+FINALS = 3
+"""Attempts at a final measurement that can be trusted; what the last one says counts."""
+
 
 def absorb(world: World, unit: u.Unit, words: Termination) -> None:
     """Take in the last words of a unit that has just succeeded."""
@@ -140,6 +143,8 @@ def _decide(world: World, words: Termination) -> None:
     if timing is None or limit is None:
         return
     _pin_hardware(world, words)
+    if timing.unreliable and world.records[u.FINAL].attempt < FINALS:
+        return  # measured again: what was found of each candidate alone is as sound as before
     speeds = {engine.name: engine.speedup.value for engine in timing.engines}
     reference = speeds.get(u.REFERENCE, 1.0)  # not measured where it is the baseline's own engine
     against = (r.unreliable(timing.unreliable),) if timing.unreliable else ()

@@ -1,9 +1,8 @@
 """A queue of keys: one worker a key at a time, however often it is put in.
 
 A key that is put in while it is worked on is worked on once more afterwards. After each work a key
-rests for a moment, so that a burst of events costs one more pass and not one each; where work takes
-long, as on a busy API server, it rests longer, and more events share a pass. A key whose work fails
-comes back after a growing, jittered delay.
+rests for a moment, so that a burst of events costs one more pass and not one each. A key whose work
+fails comes back after a growing, jittered delay.
 """
 
 import asyncio
@@ -15,7 +14,6 @@ from typing import Final, Generic, TypeVar
 log = logging.getLogger(__name__)
 FIRST_RETRY: Final = 0.2
 LAST_RETRY: Final = 60.0
-LONGEST_REST: Final = 5.0
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -43,7 +41,6 @@ class KeyedQueue(Generic[Key]):
         *,
         workers: int = 8,
         rest: float = 0.0,
-        eased: float = 0.0,
         failed: Callable[[Key, Exception], None] = lambda _key, _error: None,
     ) -> None:
         """Keep what to do.
@@ -52,13 +49,11 @@ class KeyedQueue(Generic[Key]):
             work: handles a key; returns the seconds after which to look again, or None.
             workers: keys handled at once.
             rest: least seconds between the end of a key's work and its next.
-            eased: how many times as long as its work took a key rests, up to ``LONGEST_REST``.
             failed: told of every failure of ``work``.
         """
         self._work = work
         self._workers = workers
         self._rest = rest
-        self._eased = eased
         self._failed = failed
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
@@ -116,8 +111,6 @@ class KeyedQueue(Generic[Key]):
             key = await self._ready.get()
             self._waiting.discard(key)
             self._busy.add(key)
-            loop = asyncio.get_running_loop()
-            began = loop.time()
             try:
                 # A cancelled operator ends the pass that it is in: the status then says what was
                 # done, though a crash between the two does no harm.
@@ -128,8 +121,8 @@ class KeyedQueue(Generic[Key]):
                     await task
                     raise
             finally:
-                rest = max(self._rest, min(LONGEST_REST, self._eased * (loop.time() - began)))
-                self._resting[key] = loop.call_later(rest, self._rested, key)
+                loop = asyncio.get_running_loop()
+                self._resting[key] = loop.call_later(self._rest, self._rested, key)
 
     def _rested(self, key: Key) -> None:
         self._resting.pop(key, None)

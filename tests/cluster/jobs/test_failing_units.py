@@ -11,7 +11,8 @@ def test_out_of_memory_twice_ends_the_unit_and_names_the_field(world, operating,
     status = world.until("Complete", seconds=90)
     record = unit_of(status, "int8")
     assert (record["state"], record["reason"], record["step"]) == ("Failed", "OOMKilled", "build")
-    assert record["message"] == "build was OOMKilled: raise spec.resources.cpu.limits.memory"
+    fix = "raise spec.resources.cpu.limits.memory and start the job again"
+    assert record["message"] == f"build was OOMKilled: {fix}; what is finished is not lost"
     assert status["best"]["name"] != "int8"
 
 

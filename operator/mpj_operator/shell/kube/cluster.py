@@ -35,6 +35,11 @@ WAIT_FOR_DELETION: Final = 2.0
 """Seconds between looks at a foreign child of our name that is being deleted."""
 NO_ANSWER: Final = 3.0
 """Seconds until a creation is tried again that the API server did not answer, or not sensibly."""
+_UNDECLARED: Final = "field not declared in schema"
+_OLD_CRD: Final = (
+    "the CustomResourceDefinition is older than this operator: "
+    "kubectl apply --server-side -f crds/ of this version"
+)
 Json = dict[str, Any]
 
 
@@ -148,6 +153,9 @@ class KubernetesCluster:
         except ApiError as error:
             if error.status in (404, 409):
                 raise RetryLaterError("the job was changed or deleted meanwhile") from error
+            if _UNDECLARED in error.message:
+                words = f"{_OLD_CRD}: {error.message}"
+                raise ApiError(error.status, error.reason, words) from error
             raise
         metadata: Json = written["metadata"]
         return metadata

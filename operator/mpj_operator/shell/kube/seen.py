@@ -73,9 +73,18 @@ def pod_seen(pod: Json, steps: Collection[str]) -> PodSeen:
         else None,
         disrupted=_true(status, "DisruptionTarget") is not None,
         evicted=status.get("message", "Evicted") if status.get("reason") == "Evicted" else "",
+        refused=_refused(status),
         image_id=_image_id(status, steps),
         unschedulable=scheduled.get("message", "no node fits") if waits else "",
     )
+
+
+def _refused(status: Json) -> str:
+    """Return a failed pod's own reason: of a device that is gone, say; its containers know none."""
+    reason = status.get("reason", "")
+    if status.get("phase") != "Failed" or reason in ("", "Evicted"):
+        return ""
+    return ": ".join(filter(None, (reason, status.get("message", ""))))
 
 
 def _names(spec: Json) -> frozenset[str]:
