@@ -13,7 +13,7 @@ from faulty import Answer, Cut, Proxy, Seen, times
 
 from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.stores import s3_upload
-from mpj_runner.stores.base import file_digest
+from mpj_runner.stores.base import blob_key, file_digest
 
 
 def gets(seen: Seen) -> bool:
@@ -165,10 +165,11 @@ def test_an_unfinished_upload_that_is_of_no_use_is_passed_over(
     open_store, faults: Proxy, big, tmp_path, before, after, rule
 ):
     store = open_store(endpoint_url=faults.endpoint, checksums=before)
+    key = blob_key(file_digest(big))
     faults.rule = times(9, Answer(503, "SlowDown"), third)
     with pytest.raises(TransientError):
-        store.put("big", big)
+        store.put(key, big)
     faults.rule = rule
-    open_store(endpoint_url=faults.endpoint, checksums=after).put("big", big)
-    assert store.fetch("big", tmp_path / "copy")
+    open_store(endpoint_url=faults.endpoint, checksums=after).put(key, big)
+    assert store.fetch(key, tmp_path / "copy")
     assert file_digest(tmp_path / "copy") == file_digest(big)

@@ -45,30 +45,68 @@ def test_an_upload_goes_on_where_it_broke_off(
     store = open_store(endpoint_url=faults.endpoint, checksums=checksums)
     path = file(tmp_path, noise(27 * MIB))
     faults.rule = times(9, Answer(503, "SlowDown"), lambda s: "partNumber=4" in s.path)
+    key = blob_key(file_digest(path))
     with pytest.raises(TransientError, match="SlowDown"):
-        store.put("big", path, file_digest(path))
-    assert store.size("big") is None
+        store.put(key, path, file_digest(path))
+    assert store.size(key) is None
     faults.rule = lambda _: None
     sent = faults.count("PUT")
-    store.put("big", path, file_digest(path))
+    store.put(key, path, file_digest(path))
     assert faults.count("PUT") - sent < 6
-    store.fetch("big", tmp_path / "copy")
+    store.fetch(key, tmp_path / "copy")
     assert file_digest(tmp_path / "copy") == file_digest(path)
     assert store.remove_unfinished(timedelta(0)) == 0
 
 
 def test_parts_of_other_bytes_are_not_taken_up(
-    open_store, faults: Proxy, tmp_path, small_parts, monkeypatch
+    open_store, server, bucket, faults: Proxy, tmp_path, small_parts, monkeypatch
 ):
+    """As where a blob's name was wrong; a published object is not even looked at for parts."""
     monkeypatch.setattr(s3_upload, "_IDLE", timedelta(seconds=-5))  # clocks tick in seconds
     store = open_store(endpoint_url=faults.endpoint)
+    path = file(tmp_path, noise(12 * MIB)[::-1])
+    key = blob_key(file_digest(path))
+    client = server.client()
+    begun = client.create_multipart_upload(Bucket=bucket, Key=f"some/prefix/{key}")["UploadId"]
+    client.upload_part(Bucket=bucket, Key=f"some/prefix/{key}", UploadId=begun, PartNumber=1,
+                       Body=noise(5 * MIB))  # fmt: skip
+    store.put(key, path)
+    assert faults.count("GET", "uploads") == 1
+    store.fetch(key, tmp_path / "copy")
+    assert file_digest(tmp_path / "copy") == file_digest(path)
+
+
+@pytest.mark.parametrize("encryption", [None, {"algorithm": "AES256"}])
+def test_a_published_object_and_an_encrypted_one_begin_anew(
+    open_store, server, bucket, faults: Proxy, tmp_path, small_parts, monkeypatch, encryption
+):
+    """The metadata and the encryption of an upload are those that it was begun with."""
+    monkeypatch.setattr(s3_upload, "_IDLE", timedelta(seconds=-5))  # clocks tick in seconds
+    store = open_store(endpoint_url=faults.endpoint, encryption=encryption)
+    first, second = noise(12 * MIB), noise(12 * MIB)[: 10 * MIB] + bytes(2 * MIB)
+    sha256 = file_digest(file(tmp_path, second))
+    key = blob_key(sha256) if encryption else "jobs/n/j/u/model.onnx"
     faults.rule = times(9, Answer(503, "SlowDown"), lambda s: "partNumber=3" in s.path)
     with pytest.raises(TransientError):
-        store.put("engine", file(tmp_path, noise(12 * MIB)))
+        store.put(key, file(tmp_path, second if encryption else first))
     faults.rule = lambda _: None
-    path = file(tmp_path, noise(12 * MIB)[::-1])
-    store.put("engine", path)
-    store.fetch("engine", tmp_path / "copy")
+    asked, sent = faults.count("POST", "uploads"), faults.count("PUT")
+    store.put(key, file(tmp_path, second), sha256)
+    assert faults.count("POST", "uploads") == asked + 1
+    assert faults.count("PUT") == sent + 3
+    found = server.client().head_object(Bucket=bucket, Key=f"some/prefix/{key}")
+    assert found["Metadata"]["sha256"] == sha256
+
+
+def test_a_published_object_of_the_same_size_is_not_taken_for_the_same(
+    open_store, store, faults: Proxy, tmp_path, small_parts
+):
+    key = "jobs/n/j/u/model.onnx"
+    store.put(key, file(tmp_path, noise(6 * MIB)))
+    path = file(tmp_path, noise(6 * MIB)[::-1])
+    faults.rule = times(1, Answer(404, "NoSuchUpload"), lambda s: "partNumber=1" in s.path)
+    open_store(endpoint_url=faults.endpoint).put(key, path)
+    store.fetch(key, tmp_path / "copy")
     assert file_digest(tmp_path / "copy") == file_digest(path)
 
 
@@ -117,6 +155,30 @@ def test_a_download_goes_on_where_the_connection_broke(
     if after > 1000:
         starts = [s.headers["Range"] for s in faults.seen if s.method == "GET"]
         assert any(int(r[6:].split("-")[0]) % (5 * MIB) for r in starts)
+
+
+def replaced(seen) -> bool:
+    return seen.method == "GET" and seen.headers.get("Range") != "bytes=0-0"
+
+
+def test_a_blob_that_is_written_again_while_it_is_read_is_read_anew(
+    open_store, store, faults: Proxy, tmp_path
+):
+    """With KMS each write of the same bytes has another ETag."""
+    path = file(tmp_path, b"1234")
+    key = blob_key(file_digest(path))
+    store.put(key, path)
+    store.put("jobs/x", path)
+    through = open_store(endpoint_url=faults.endpoint)
+    faults.rule = times(3, Answer(412, "PreconditionFailed"), replaced)
+    assert through.fetch(key, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"1234"
+    for other, tries in ((key, 4), ("jobs/x", 1)):
+        faults.rule = times(99, Answer(412, "PreconditionFailed"), replaced)
+        seen = faults.count("GET")
+        with pytest.raises(TransientError, match="was replaced while it was read: try again"):
+            through.fetch(other, tmp_path / "copy")
+        assert faults.count("GET") == seen + tries
 
 
 def test_a_connection_that_always_breaks_is_told(open_store, store, faults, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a store is: bytes under keys, and one conditional write."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -92,6 +93,11 @@ class Listed(Store, Protocol):
 def blob_key(sha256: str) -> str:
     """Return the key of the bytes with this digest."""
     return f"blobs/sha256/{sha256}"
+
+
+def is_blob(key: str) -> bool:
+    """Tell whether a key, below any prefix, is one of bytes that it names the digest of."""
+    return re.search(r"(?:^|/)blobs/sha256/[0-9a-f]{64}$", key) is not None
 
 
 def manifest_key(step: str, key: str) -> str:

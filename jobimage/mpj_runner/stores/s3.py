@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from mpj_runner.contract.errors import TransientError
 from mpj_runner.stores.base import LEVELS, Stored
 from mpj_runner.stores.s3_client import Settings, bucket_of
-from mpj_runner.stores.s3_download import Remote, download, head, read_bytes
+from mpj_runner.stores.s3_download import download_current, head, read_bytes
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
 from mpj_runner.stores.s3_removal import abort_old, listed, remove_old
 from mpj_runner.stores.s3_upload import encryption, put_bytes, upload
@@ -50,9 +50,7 @@ class S3Store:
     def fetch(self, key: str, to: Path) -> bool:
         """See ``Store.fetch``."""
         try:
-            full = self._prefix + key
-            found = head(self._bucket, full)
-            download(self._bucket, Remote(full, found["ContentLength"], found["ETag"]), to)
+            download_current(self._bucket, self._prefix + key, to)
         except MissingError:
             return False
         return True

@@ -16,14 +16,17 @@ from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
 from mpj_runner.contract.errors import TransientError
+from mpj_runner.stores.base import is_blob
 from mpj_runner.stores.s3_client import CONCURRENCY, Bucket
-from mpj_runner.stores.s3_errors import code_of, explained
+from mpj_runner.stores.s3_errors import ReplacedError, code_of, explained
 
 PART: Final = 16 * 2**20
 """Bytes of one request."""
 _BLOCK: Final = 2**20
 _TRIES: Final = 6
 """Broken connections in a row, without a byte between them, that a range survives."""
+_STARTS: Final = 4
+"""Of the download of one blob, before it is given up."""
 _BROKEN: Final = (
     b.ReadTimeoutError,
     b.ResponseStreamingError,
@@ -87,13 +90,34 @@ def head(bucket: Bucket, key: str) -> Any:  # noqa: ANN401 - parsed from the wir
             raise
 
 
+def download_current(bucket: Bucket, key: str, to: Path) -> None:
+    """Write the bytes that an object has now to a file.
+
+    A blob has the same bytes whoever writes it again, but encrypted by KMS each time another ETag:
+    its download starts over.
+
+    Raises:
+        MissingError, UserError, TransientError: see ``download``.
+    """
+    for left in reversed(range(_STARTS)):
+        found = head(bucket, key)
+        try:
+            download(bucket, Remote(key, found["ContentLength"], found["ETag"]), to)
+        except ReplacedError:
+            if not left or not is_blob(key):
+                raise
+        else:
+            return
+
+
 def download(bucket: Bucket, remote: Remote, to: Path) -> None:
     """Write an object's bytes to a file.
 
     Raises:
         MissingError: it is gone.
         UserError: it can't be read.
-        TransientError: the server is away, or the object was replaced in between.
+        TransientError: the server is away.
+        ReplacedError: the object was replaced in between.
     """
     with to.open("wb") as file, ThreadPoolExecutor(CONCURRENCY) as pool:
         file.truncate(remote.size)

@@ -114,6 +114,10 @@ def explained(place: Place) -> Iterator[None]:
         raise explain(error, place) from error
 
 
+class ReplacedError(TransientError):
+    """Raise when an object was replaced while it was read."""
+
+
 class MissingError(Exception):
     """Raise when there is no such object; never leaves this package."""
 
@@ -193,7 +197,7 @@ def _answered(error: ClientError, place: Place) -> Explained:
             "the bucket's name"
         )
     if code in ("PreconditionFailed", "412"):
-        return TransientError(f"{where}: an object was replaced while it was read: try again")
+        return ReplacedError(f"{where}: an object was replaced while it was read: try again")
     if code in _DAMAGED:
         return TransientError(f"{where}: the bytes were damaged on their way ({code}): try again")
     if code in _PASSING or status >= 500 or status == 429:

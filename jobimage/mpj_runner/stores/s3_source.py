@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from mpj_runner.contract.errors import UserError
+from mpj_runner.contract.errors import TransientError, UserError
 from mpj_runner.contract.messages import canonical, digest
 from mpj_runner.stores.s3_client import Bucket, Settings, bucket_of
 from mpj_runner.stores.s3_download import Remote, download_all, head
@@ -43,8 +43,9 @@ class S3Source:
             try:
                 download_all(self.bucket, wanted)
             except MissingError as error:
-                raise UserError(
-                    f"{self.bucket.field}: an object was removed while the source was read"
+                raise TransientError(
+                    f"{self.bucket.field}: an object was removed while the source was read: try "
+                    "again"
                 ) from error
             temporary.rename(root)
         return root if self.folder else root / self.files[0][1]

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 from botocore.exceptions import ClientError
 
 from mpj_runner.contract.errors import UserError
-from mpj_runner.stores.base import check_digest, file_digest
+from mpj_runner.stores.base import blob_key, check_digest, file_digest
 from mpj_runner.stores.s3_client import CONCURRENCY, Bucket
 from mpj_runner.stores.s3_download import head
 from mpj_runner.stores.s3_errors import MissingError, code_of, explained
@@ -39,6 +39,10 @@ _IN_FLIGHT: Final = CONCURRENCY // 2
 def upload(bucket: Bucket, key: str, path: Path, sha256: str | None) -> None:
     """Write a file's bytes as an object; readers see the old object or the new one.
 
+    An earlier try is taken up for a blob only, whose name is its digest: of any other object the
+    metadata would stay those of the earlier bytes. Nor is it where encryption is asked for, which
+    may have been another one then.
+
     Args:
         bucket: where.
         key: name of the object.
@@ -50,19 +54,21 @@ def upload(bucket: Bucket, key: str, path: Path, sha256: str | None) -> None:
         TransientError: the server is away, or the file has other bytes by now.
     """
     size = path.stat().st_size
-    extra = _extra(bucket, key, sha256 or file_digest(path))
+    digest = sha256 or file_digest(path)
+    extra = _extra(bucket, key, digest)
     if size <= PART:
         data = path.read_bytes()
         check_digest(hashlib.sha256(data).hexdigest(), sha256, path)
         with explained(bucket.place):
             put_bytes(bucket, key, data, extra)
         return
-    for resumes in (True, False):
+    shared = key.endswith(blob_key(digest)) and not encryption(bucket)
+    for resumes in (shared, False):
         try:
             _Multipart(bucket, key, path, size, extra, sha256).run(resumes=resumes)
         except _GoneError:
             # Another writer of the same bytes has finished, or someone has cleaned up.
-            if _size(bucket, key) == size:
+            if shared and _size(bucket, key) == size:
                 return
         else:
             return
