@@ -12,6 +12,7 @@ from mpj_operator.shell.cluster import TRY_AGAIN, Key, RefusedError
 from mpj_operator.shell.kube.api import ApiError, _refused
 from mpj_operator.shell.kube.cluster import NO_ANSWER, KubernetesCluster
 from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.kube.seen import JOB_NAME
 from mpj_operator.shell.queue import RetryLaterError
 from mpj_operator.shell.reconcile import reconcile
 
@@ -35,7 +36,7 @@ class World:
         self.simulation = Simulation(made.model_copy(update={"metadata": metadata}))
         self.raw = self.simulation.job.to_json()
         self.raw["metadata"]["resourceVersion"] = "7"
-        self.children, self.events, self.refuse = [], [], {}
+        self.children, self.pods, self.events, self.refuse = [], [], [], {}
         self.asked, self.fields = [], []
         self.cluster = KubernetesCluster(self, SETTINGS, Events(self, "me"), now=lambda: NOW)
 
@@ -48,9 +49,22 @@ class World:
         self.children.append({"metadata": metadata, "spec": dict(value["spec"]), "status": status})
         return self.children[-1]
 
-    def event(self, note, at=LONG_AGO):
+    def pod(self, scheduled, **status):
+        """Give the child a pod that has its node since then."""
+        (child,) = self.children
+        metadata = {
+            "name": "p", "uid": "p-1", "labels": {JOB_NAME: child["metadata"]["name"]},
+            "ownerReferences": [{"uid": "c-1"}],
+        }  # fmt: skip
+        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled}
+        status = {"phase": "Pending", "conditions": [condition], **status}
+        spec = child["spec"]["template"]["spec"]
+        self.pods.append({"metadata": metadata, "spec": spec, "status": status})
+
+    def event(self, note, at=LONG_AGO, reason="FailedCreate"):
         metadata = {"creationTimestamp": LONG_AGO}
-        self.events.append({"metadata": metadata, "deprecatedLastTimestamp": at, "note": note})
+        made = {"metadata": metadata, "deprecatedLastTimestamp": at, "note": note}
+        self.events.append({**made, "reason": reason})
 
     async def get(self, _path):
         return self.raw
@@ -61,7 +75,9 @@ class World:
             if "LIST" in self.refuse:
                 raise self.refuse["LIST"]
             return tuple(self.events)
-        return tuple(self.children) if path.endswith("/jobs") and selector else ()
+        if not selector:
+            return ()
+        return tuple(self.children if path.endswith("/jobs") else self.pods)
 
     async def request(self, verb, path, body=None, **_):
         self.asked.append((verb, path, body))
@@ -197,6 +213,45 @@ async def test_who_is_not_asked_why_there_is_no_pod(created, changes):
     world.event(QUOTA)
     await world.cluster.observe(KEY)
     assert world.fields == []
+
+
+MOUNT = 'MountVolume.SetUp failed for volume "data": Multi-Attach error'
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_a_pod_that_does_not_start_on_its_node_is_said_in_the_job(told):
+    world = World()
+    world.child()
+    world.pod(LONG_AGO)
+    if told:
+        world.event("Back-off", "2026-11-24T11:01:00Z", "BackOff")
+        world.event(MOUNT, "2026-11-24T11:30:00Z", "FailedMount")
+    decided = await reconcile(KEY, world.cluster)
+    record = next(r for r in decided.status.unit_statuses if r.job_name)
+    said = f"FailedMount: {MOUNT}" if told else None
+    assert (record.state, record.reason, record.message) == ("Pending", "Starting", said)
+    assert world.fields == ["regarding.uid=p-1,type=Warning"]
+    assert decided.look_again == TRY_AGAIN
+
+
+RUNS = [{"name": "export", "state": {"running": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "status", "again"),
+    [
+        ("2026-11-24T11:59:40Z", {}, TRY_AGAIN),
+        (LONG_AGO, {"phase": "Running"}, None),
+        (LONG_AGO, {"initContainerStatuses": RUNS}, None),
+    ],
+    ids=["just placed", "runs", "its first step runs"],
+)
+async def test_who_is_not_asked_why_it_does_not_start(scheduled, status, again):
+    world = World()
+    world.child()
+    world.pod(scheduled, **status)
+    decided = await reconcile(KEY, world.cluster)
+    assert (world.fields, decided.look_again) == ([], again)
 
 
 async def test_a_role_that_may_not_list_events_does_not_stop_a_job():

@@ -168,7 +168,9 @@ def _active(child: ChildSeen, limits: str) -> UnitView:
     step = _step(child)
     if pod.phase == "Running" or step:
         return UnitView("Running", step, "Running")
-    return UnitView("Pending", step, "Starting" if pod.scheduled else "Scheduling")
+    if pod.scheduled:
+        return UnitView("Pending", step, "Starting", pod.held_up)
+    return UnitView("Pending", step, "Scheduling")
 
 
 def _between_pods(pod: PodSeen, limits: str) -> UnitView:

@@ -40,6 +40,8 @@ class PodSeen:
     """What its first container ran, as the node names it: by digest where it knows one."""
     unschedulable: str = ""
     """The scheduler's message while it finds no node."""
+    held_up: str = ""
+    """Why nothing of it runs on its node yet, as the newest warning about it says."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ class ChildSeen:
     """Seconds that it may be active for."""
     pods: tuple[PodSeen, ...] = ()
     """Oldest first."""
+
+    @property
+    def waits_on_its_node_since(self) -> datetime | None:
+        """When the newest pod got its node, while no container of it has come to run."""
+        pod = self.pods[-1] if self.pods and self.outcome is None and not self.deleting else None
+        if pod is None or pod.phase != "Pending" or pod.disrupted:
+            return None
+        return pod.scheduled if all(c.state == "waiting" for c in pod.containers) else None
 
 
 @dataclass(frozen=True)

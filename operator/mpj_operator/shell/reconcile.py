@@ -42,5 +42,7 @@ async def reconcile(key: Key, cluster: Cluster) -> Plan | None:
 
 
 def _waits_for_a_pod(child: ChildSeen) -> bool:
-    """Tell whether something may keep a child's pods from being created: no event will end that."""
+    """Tell whether something may keep a child's pods from being made or started, silently."""
+    if child.waits_on_its_node_since is not None:
+        return True
     return child.outcome is None and not (child.suspended or child.deleting or child.pods)

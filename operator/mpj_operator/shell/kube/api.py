@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
+from pydantic_core import from_json
 
 from mpj_operator.api.job import GROUP, PLURAL, VERSION
 
@@ -155,7 +156,7 @@ class Api:
             status = answer.status
             if not 200 <= status < 300:
                 raise _refused(status, content, answer.headers.get("Retry-After"))
-            parsed: Json = json.loads(content)
+            parsed: Json = from_json(content)  # a quarter of all work was json.loads
         except ApiException as error:
             raise ApiError(0, "ClientError", str(error)) from error
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:

@@ -25,9 +25,9 @@ from mpj_operator.shell.kube.api import (
     pods_path,
 )
 from mpj_operator.shell.kube.events import Events
-from mpj_operator.shell.kube.podless import explained
 from mpj_operator.shell.kube.seen import JOB_NAME, children_seen
 from mpj_operator.shell.kube.settled import Settled
+from mpj_operator.shell.kube.waiting import explained
 from mpj_operator.shell.queue import RetryLaterError
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class KubernetesCluster:
             await self._reject(key, raw, children, "\n".join(map(str, problems)))
             return None
         now = self._now().replace(microsecond=0)
-        children = await explained(self._api, key.namespace, children, jobs, now)
+        children = await explained(self._api, key.namespace, children, (*jobs, *pods), now)
         return Observed(job, children, now, self._settings)
 
     async def _jobs(self, key: Key, settled: Settled) -> tuple[Json, ...]:

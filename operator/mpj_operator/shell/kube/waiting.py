@@ -1,4 +1,4 @@
-"""Children whose pods are not created: only the Job controller's events say why."""
+"""Children whose pods are not created, or do not start: only events say why."""
 
 import logging
 import re
@@ -13,6 +13,8 @@ from mpj_operator.shell.kube.api import Api, ApiError, events_path
 log = logging.getLogger(__name__)
 PATIENCE: Final = timedelta(seconds=5)
 """Age of a child without pods from which on it is asked why."""
+START: Final = timedelta(seconds=30)
+"""Time on a node from which on a pod of which nothing runs is asked why: volumes, networks."""
 _POD: Final = re.compile(r'pods? "[^"]*"')
 Json = Mapping[str, Any]
 
@@ -21,41 +23,47 @@ async def explained(
     api: Api,
     namespace: str,
     children: Sequence[ChildSeen],
-    jobs: Iterable[Json],
+    raw: Iterable[Json],
     now: datetime,
 ) -> tuple[ChildSeen, ...]:
-    """Return children whose message says why they have no pod, where the cluster refuses one.
+    """Return children that say why they have no pod, and pods that say why they do not start.
 
     Args:
         api: the API server.
         namespace: of the children.
         children: as seen.
-        jobs: the batch/v1 Jobs that they were seen of.
+        raw: the batch/v1 Jobs and the pods that they were seen of.
         now: the time.
     """
-    by_name = {job["metadata"]["name"]: job["metadata"] for job in jobs}
+    by_name = {item["metadata"]["name"]: item["metadata"] for item in raw}
     result = []
     for child in children:
-        metadata = by_name[child.name]
-        if _is_podless(child) and _age(metadata, now) >= PATIENCE:
-            child = replace(child, message=await _words(api, namespace, metadata["uid"]))
+        if _is_podless(child) and _age(by_name[child.name], now) >= PATIENCE:
+            uid = by_name[child.name]["uid"]
+            words = await _words(api, namespace, f"regarding.uid={uid},reason=FailedCreate")
+            # Without the pod's name, which is new each time.
+            child = replace(child, message=_POD.sub("its pod", words.partition(": ")[2]))
+        elif (since := child.waits_on_its_node_since) is not None and now - since >= START:
+            pod = child.pods[-1]
+            uid = by_name[pod.name]["uid"]
+            words = await _words(api, namespace, f"regarding.uid={uid},type=Warning")
+            child = replace(child, pods=(*child.pods[:-1], replace(pod, held_up=words)))
         result.append(child)
     return tuple(result)
 
 
-async def _words(api: Api, namespace: str, uid: str) -> str:
-    """Return the note of a Job's newest FailedCreate, without the pod's name: it is new each time.
+async def _words(api: Api, namespace: str, fields: str) -> str:
+    """Return the reason and the note of the newest event of some fields, or nothing.
 
     A role that may not list events must not keep the job from going on.
     """
     try:
-        fields = f"regarding.uid={uid},reason=FailedCreate"
         events = await api.list(events_path(namespace), fields=fields)
     except ApiError as error:
-        log.warning("why a Job in %s has no pod cannot be asked: %s", namespace, error)
+        log.warning("why a unit in %s waits cannot be asked: %s", namespace, error)
         return ""
     newest = max(events, key=_when, default=None)
-    return "" if newest is None else _POD.sub("its pod", newest.get("note") or "")
+    return "" if newest is None else f"{newest.get('reason') or ''}: {newest.get('note') or ''}"
 
 
 def _is_podless(child: ChildSeen) -> bool:
