@@ -173,6 +173,18 @@ def test_a_final_measurement_that_cannot_be_trusted_is_made_again(noisy, winner)
     assert simulation.history.count("final") == noisy + 1
 
 
+def test_a_final_measurement_without_candidates_is_made_once():
+    figures = Figures(drops=dict.fromkeys(FASTER, 0.5))
+    simulation = Simulation(job(candidates=FIVE), figures)
+    final = until_final(simulation)
+    simulation.figures = replace(figures, unreliable="another process ran")
+    simulation.succeed(final)
+    status = simulation.run().job.status
+    assert simulation.history.count("final") == 1
+    assert status.baseline.speedup_vs_reference is not None
+    assert simulation.condition("Complete").reason == "NoCandidateAccepted"
+
+
 def test_parallelism_limits_the_units_that_are_judged():
     simulation = Simulation(job(candidates=FIVE, parallelism=3))
     most = 0

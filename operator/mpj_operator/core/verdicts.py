@@ -143,7 +143,8 @@ def _decide(world: World, words: Termination) -> None:
     if timing is None or limit is None:
         return
     _pin_hardware(world, words)
-    if timing.unreliable and world.records[u.FINAL].attempt < FINALS:
+    finalists = any(world.graph[engine.name].kind == "candidate" for engine in timing.engines)
+    if timing.unreliable and finalists and world.records[u.FINAL].attempt < FINALS:
         return  # measured again: what was found of each candidate alone is as sound as before
     speeds = {engine.name: engine.speedup.value for engine in timing.engines}
     reference = speeds.get(u.REFERENCE, 1.0)  # not measured where it is the baseline's own engine
