@@ -42,6 +42,11 @@ def child(*pods: PodSeen, **fields: object) -> ChildSeen:
 OOM = ended(code=137, reason="OOMKilled")
 FULL = ended(code=137, evicted='Usage of EmptyDir volume "work" exceeds the limit "1Gi". ')
 PRESSED = ended(disrupted=True, evicted="The node was low on resource: memory.")
+BETWEEN = PodSeen(
+    "p",
+    "Pending",
+    (ContainerSeen("build", "terminated", 0, "Completed"), ContainerSeen("eval")),
+)
 NO_DEVICE = "UnexpectedAdmissionError: Allocate failed: no nvidia.com/gpu is available"
 REFUSED = PodSeen("p", "Failed", (ContainerSeen("eval"),), refused=NO_DEVICE)
 BUG = ended(error("Bug", "KeyError: 'x'", "aaaa"), 70)
@@ -84,10 +89,15 @@ def test_whatever_a_container_writes_is_no_more_than_unreadable(text):
                      id="out of memory once is retried"),
         pytest.param(child(BUG, BUG), "Failed", "Bug", "KeyError: 'x'", True,
                      id="the same traceback twice ends it"),
-        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70)), "Pending", "Retrying",
-                     "tried again after: other", False, id="another traceback is another try"),
-        pytest.param(child(ended(error("TransientError", "the store is away"), 75)), "Pending",
-                     "Retrying", "tried again after: the store is away", False,
+        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70), counted=2), "Pending",
+                     "Retrying", "tried again after: other", False,
+                     id="another traceback is another try"),
+        pytest.param(child(BUG, ended(error("Bug", "other", "bbbb"), 70), counted=1), "Running",
+                     "Running", "", False, id="whether it is tried again is not decided yet"),
+        pytest.param(child(ended(error("UserError", "spec.x: do y"), 64), counted=1, failing=True),
+                     "Running", "Running", "", False, id="it is not tried again"),
+        pytest.param(child(ended(error("TransientError", "the store is away"), 75), counted=1),
+                     "Pending", "Retrying", "tried again after: the store is away", False,
                      id="the Job controller waits before it makes another pod"),
         pytest.param(child(PRESSED), "Pending", "Disrupted", "low on resource: memory", False,
                      id="its node pressed it out"),
@@ -95,17 +105,20 @@ def test_whatever_a_container_writes_is_no_more_than_unreadable(text):
                      "the pod p was removed from its node", False, id="drained"),
         pytest.param(child(replace(running("eval"), disrupted=True)), "Pending", "Disrupted",
                      "the pod p has to leave its node", False, id="its node drains, or is dead"),
-        pytest.param(child(replace(succeeded(DONE), disrupted=True)), "Pending", "Scheduling", "",
+        pytest.param(child(succeeded(DONE)), "Running", "Running", "", False,
+                     id="its pod has ended, and is not counted yet"),
+        pytest.param(child(BETWEEN), "Running", "Running", "", False, id="between two steps"),
+        pytest.param(child(replace(succeeded(DONE), disrupted=True)), "Running", "Running", "",
                      False, id="it was quicker than the drain"),
-        pytest.param(child(REFUSED), "Pending", "Retrying", "tried again after: " + NO_DEVICE,
-                     False, id="the node has lost its GPU"),
+        pytest.param(child(REFUSED, counted=1), "Pending", "Retrying",
+                     "tried again after: " + NO_DEVICE, False, id="the node has lost its GPU"),
         pytest.param(child(REFUSED, REFUSED, outcome="Failed", reason="BackoffLimitExceeded"),
                      "Failed", "PodRefused", NO_DEVICE, False,
                      id="the node has lost its GPU, to the limit"),
         pytest.param(child(PodSeen("p", scheduled=datetime(2026, 1, 1, tzinfo=UTC))), "Pending",
                      "Starting", "", False, id="on a node, not started"),
         pytest.param(child(PodSeen("p", scheduled=datetime(2026, 1, 1, tzinfo=UTC),
-                                   held_up="FailedMount: no volume")), "Pending", "Starting",
+                                   held_up="FailedMount: no volume")), "Pending", "HeldUp",
                      "FailedMount: no volume", False, id="held up on its node"),
         pytest.param(child(PodSeen("p")), "Pending", "Scheduling", "", False, id="no node yet"),
         pytest.param(child(*[ended(disrupted=True)] * MAX_DISRUPTIONS, running("eval")), "Running",
@@ -154,4 +167,5 @@ def test_what_a_child_means(seen, state, reason, message, stop):
     got = view(seen, limits="spec.resources.gpu.limits")
     assert (got.state, got.reason, got.stop) == (state, reason, stop)
     assert message in got.message
+    assert seen.pods[-1:] != (BETWEEN,) or got.step == "eval"
     assert (got.termination is not None) == (state == "Succeeded")

@@ -3,7 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from simulated import Figures, Simulation, job
+from simulated import Figures, Simulation, job, requests_of
+
+from mpj_operator.core.ending import MOST_FINALS
+from mpj_operator.core.names import LABEL_UNIT
+from mpj_runner.contract.messages import Termination
 
 
 def test_a_job_with_one_good_candidate_ends_with_it():
@@ -171,6 +175,92 @@ def test_a_final_measurement_that_cannot_be_trusted_is_made_again(noisy, winner)
     status = simulation.run().job.status
     assert (status.best.name, simulation.condition("Complete").reason) == (winner, "WinnerFound")
     assert simulation.history.count("final") == noisy + 1
+
+
+def test_a_final_that_is_made_again_is_measured_again_and_one_whose_words_are_lost_is_not():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    simulation.succeed(until_final(simulation), readable=False)
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, unreliable="another process ran")
+    simulation.succeed(final)
+    simulation.figures = replace(simulation.figures, unreliable=None)
+    simulation.run()
+    finals = [
+        requests_of(value)[0].scope
+        for value in simulation.values.values()
+        if value["metadata"]["labels"][LABEL_UNIT] == "final"
+    ]
+    assert finals == ["u-1", "u-1", "u-1/1"]
+
+
+def test_a_final_that_was_paused_has_as_many_tries_as_any_other():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    for _ in range(3):
+        until_final(simulation)
+        simulation.change(suspend=True)
+        simulation.step()
+        simulation.change(suspend=False)
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, unreliable="another process ran")
+    simulation.succeed(final)
+    simulation.figures = replace(simulation.figures, unreliable=None)
+    assert simulation.run().job.status.best.name == "c4"
+
+
+def test_equal_engines_stand_and_fall_together():
+    simulation = Simulation(job(candidates=FIVE), Figures(same_engine=True))
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, speedups={"c0": 1.0})
+    simulation.succeed(final)
+    status = simulation.run().job.status
+    assert simulation.history.count("final") == 1
+    assert {result.state for result in status.candidates} == {"Rejected"}
+    assert status.candidates[1].reasons[0] == "its engine is that of c0"
+
+
+def test_final_measurements_that_decide_nothing_come_to_an_end():
+    """Whatever other words do, such as those of another image: a job ends."""
+    simulation = Simulation(job())
+    for _ in range(40):
+        simulation.step()
+        for child in simulation.live():
+            simulation.succeed(child)
+            if child.unit == "final":
+                pod = simulation.children[child.name].pods[-1]
+                words = Termination.decode(pod.containers[-1].message)
+                (timed,) = words.steps
+                engines = [e for e in timed.outcome["engines"] if e["name"] != "int8"]
+                steps = (
+                    timed.model_copy(update={"outcome": {**timed.outcome, "engines": engines}}),
+                )
+                text = words.model_copy(update={"steps": steps}).encode()
+                container = replace(pod.containers[-1], message=text)
+                simulation._put(
+                    simulation.children[child.name], pods=(replace(pod, containers=(container,)),)
+                )
+    status = simulation.job.status
+    assert simulation.history.count("final") == MOST_FINALS + 1
+    assert (status.state, status.best.name) == ("Complete", "baseline")
+    assert status.best.reason == "no final measurement could compare the accepted candidates"
+
+
+def test_a_report_of_an_older_operator_gives_way_to_the_measurement_that_was_missing():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    while "report" not in simulation.history:
+        simulation.step()
+        for child in simulation.live():
+            if child.unit != "report":
+                simulation.succeed(child)
+    results = [
+        result.model_copy(update={"state": "Rejected"}) if result.speedup_vs_reference else result
+        for result in simulation.job.status.candidates
+    ]
+    status = simulation.job.status.model_copy(update={"candidates": tuple(results)})
+    simulation.job = simulation.job.model_copy(update={"status": status})
+    simulation.step()
+    assert [child.unit for child in simulation.live()] == ["final"]
+    status = simulation.run().job.status
+    assert (status.best.name, status.progress) == ("c1", "11/11")
 
 
 def test_a_final_measurement_without_candidates_is_made_once():

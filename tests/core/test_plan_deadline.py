@@ -130,10 +130,43 @@ def test_a_unit_whose_time_is_up_before_it_had_a_node_says_what_it_waited_for():
     simulation._put(child, pods=(), outcome="Failed", reason="DeadlineExceeded")
     simulation.step()
     assert simulation.job.status.unit_statuses[0].message == (
-        "no pod of it was on a node within spec.unitDeadlineSeconds; last: Unschedulable: "
+        "it had no pod on a node when spec.unitDeadlineSeconds was over; last: Unschedulable: "
         "0/3 nodes: no nvidia.com/gpu"
     )
     assert simulation.condition("Failed").reason == "PrepareFailed"
+
+
+def test_what_was_spent_is_not_counted_again_when_a_unit_ends_without_a_pod():
+    """A pod ran for 100 s and is still there; its successor found no node until the deadline."""
+    simulation = Simulation(job(unitDeadlineSeconds=3600, activeDeadlineSeconds=200))
+    simulation.step()
+    simulation.put_pod()
+    (child,) = simulation.live()
+    simulation.now += timedelta(seconds=100)
+    oom = ContainerSeen("export", "terminated", 137, "OOMKilled")
+    failed = replace(child.pods[0], phase="Failed", containers=(oom,))
+    simulation._put(child, pods=(failed,), counted=1)
+    simulation.step()
+    waiting = PodSeen("r", unschedulable="0/3 nodes are available")
+    simulation._put(child, pods=(failed, waiting), counted=1)
+    simulation.now += timedelta(seconds=3400)
+    simulation.step()
+    simulation._put(child, pods=(failed,), outcome="Failed", reason="DeadlineExceeded")
+    simulation.now += timedelta(seconds=100)
+    simulation.step()
+    status = simulation.job.status
+    assert (status.spent_seconds, status.unit_statuses[0].start_time) == (100, None)
+    assert status.unit_statuses[0].message.endswith("Unschedulable: 0/3 nodes are available")
+    assert simulation.condition("Failed").reason == "PrepareFailed"
+
+
+def test_a_unit_that_ended_before_it_was_seen_to_run_counts_all_the_same():
+    simulation = Simulation(job(activeDeadlineSeconds=1000))
+    simulation.step()
+    (child,) = simulation.live()
+    simulation.fail(child)
+    simulation.step()
+    assert simulation.job.status.unit_statuses[0].start_time == simulation.now
 
 
 def test_a_unit_that_ran_into_its_deadline_is_told_to_get_more():

@@ -222,14 +222,15 @@ MOUNT = 'MountVolume.SetUp failed for volume "data": Multi-Attach error'
 async def test_a_pod_that_does_not_start_on_its_node_is_said_in_the_job(told):
     world = World()
     world.child()
-    world.pod(LONG_AGO)
+    world.pod("2026-11-24T11:10:00Z")
+    world.event("0/3 nodes are available", "2026-11-24T11:09:00Z", "FailedScheduling")
     if told:
-        world.event("Back-off", "2026-11-24T11:01:00Z", "BackOff")
+        world.event("Back-off", "2026-11-24T11:11:00Z", "BackOff")
         world.event(MOUNT, "2026-11-24T11:30:00Z", "FailedMount")
     decided = await reconcile(KEY, world.cluster)
     record = next(r for r in decided.status.unit_statuses if r.job_name)
-    said = f"FailedMount: {MOUNT}" if told else None
-    assert (record.state, record.reason, record.message) == ("Pending", "Starting", said)
+    said = ("HeldUp", f"FailedMount: {MOUNT}") if told else ("Starting", None)
+    assert (record.state, record.reason, record.message) == ("Pending", *said)
     assert world.fields == ["regarding.uid=p-1,type=Warning"]
     assert decided.look_again == TRY_AGAIN
 

@@ -105,6 +105,8 @@ class UnitStatus(Value):
     """What it left behind."""
     lost: Annotated[int, Field(ge=0, le=100)] = 0
     """How often its result could not be read and it was made again."""
+    remeasured: Annotated[int, Field(ge=1, le=100)] | None = None
+    """How often a final measurement was made again, since the last one decided nothing."""
     disrupted_pods: (
         Annotated[
             tuple[Annotated[str, StringConstraints(max_length=253)], ...], Field(max_length=16)
@@ -114,6 +116,9 @@ class UnitStatus(Value):
     """Pods of this attempt that were drained, preempted or lost with their node; the first few."""
     start_time: Time | None = None
     """When the pod that it has, or had last, was scheduled; none while it waits for a node."""
+    spent_until: Time | None = None
+    """When a pod of it last left its node before its end: its time until then is in
+    spentSeconds."""
     completion_time: Time | None = None
     """When it ended."""
 

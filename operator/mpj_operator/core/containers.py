@@ -26,6 +26,8 @@ class Container:
     """Output or input to the stable key that people get it under."""
     measures: bool = False
     """Cached for this job's uid only."""
+    repeats: int = 0
+    """Of a measurement that decided nothing: what the cache has of it is not asked for again."""
     sealed: bool = False
     """Reaches no store."""
     fetches: str | None = None
@@ -66,10 +68,16 @@ def requests(
             store=None if c.sealed else store,
             store_access=None if c.sealed else store_access(job.spec),
             publish={output: f"{people}/{file}" for output, file in c.publish.items()},
-            scope=meta.uid if c.measures else None,
+            scope=_scope(meta.uid, c),
             last=c is containers[-1],
             fetches=c.fetches,
             adopts=c.adopts,
         )
         for c in containers
     )
+
+
+def _scope(uid: str | None, container: Container) -> str | None:
+    if not container.measures:
+        return None
+    return f"{uid}/{container.repeats}" if container.repeats else uid

@@ -5,14 +5,16 @@ from mpj_operator.core import conditions as c
 from mpj_operator.core import units as u
 from mpj_operator.core.judge import best
 from mpj_operator.core.params import precision_of
+from mpj_operator.core.results import engine_digest
 from mpj_operator.core.world import World
 from mpj_runner.contract.messages import Request
 from mpj_runner.contract.report import Best, Environment, Objective, ReportJob, ReportParams
-from mpj_runner.contract.result import Result
 from mpj_runner.contract.steps import Precision
 
 FINALISTS = 3
 """Accepted candidates that the final measurement compares."""
+MOST_FINALS = 9
+"""Final measurements that may be made again because they decided nothing."""
 
 
 def final_request(world: World) -> tuple[Request, ...] | None:
@@ -24,7 +26,8 @@ def final_request(world: World) -> tuple[Request, ...] | None:
         return None
     if judged and all(world.results[name].state == "Failed" for name in judged):
         return None
-    return world.requests.final(_engines(world))
+    record = world.records.get(u.FINAL)
+    return world.requests.final(_engines(world), (record.remeasured or 0) if record else 0)
 
 
 def undecided(world: World) -> bool:
@@ -32,10 +35,11 @@ def undecided(world: World) -> bool:
 
     Its figures and those of another one are never compared; but who was not in it has not lost.
     """
-    if world.state(u.FINAL) != "Succeeded":
+    record = world.records.get(u.FINAL)
+    if record is None or record.state != "Succeeded" or (record.remeasured or 0) >= MOST_FINALS:
         return False
     results = [world.results[unit.name] for unit in world.candidates()]
-    accepted = [result for result in results if result.state == "Accepted"]
+    accepted = [r for r in results if r.state == "Accepted" and r.speedup is not None]
     return bool(accepted) and all(r.speedup_vs_reference is None for r in accepted)
 
 
@@ -148,24 +152,19 @@ def _search_over(world: World) -> bool:
 def _engines(world: World) -> list[tuple[str, Precision]]:
     """Return what the final measurement compares: the baseline first, each engine once."""
     engines: list[tuple[str, Precision]] = [(u.BASELINE, world.seen.job.spec.baseline_precision)]
-    if _engine(world.results[u.REFERENCE]) != _engine(world.results[u.BASELINE]):
+    if engine_digest(world.results[u.REFERENCE]) != engine_digest(world.results[u.BASELINE]):
         engines.append((u.REFERENCE, "fp32"))
     accepted: dict[str | None, tuple[u.Unit, float]] = {}
     for unit in world.candidates():
         result = world.results[unit.name]
         if result.state == "Accepted" and result.speedup is not None:
             # Of equal engines the first named stands for all: the user's before a trial's.
-            first, speed = accepted.get(_engine(result), (unit, 0.0))
-            accepted[_engine(result)] = (first, max(speed, result.speedup.value))
+            first, speed = accepted.get(engine_digest(result), (unit, 0.0))
+            accepted[engine_digest(result)] = (first, max(speed, result.speedup.value))
     fastest = sorted(accepted.values(), key=lambda pair: -pair[1])[:FINALISTS]
     spec = world.seen.job.spec
     engines += [(unit.name, precision_of(unit.candidate, spec)) for unit, _ in fastest]
     return engines
-
-
-def _engine(result: Result) -> str | None:
-    artifacts = result.artifacts
-    return artifacts.engine.sha256 if artifacts is not None and artifacts.engine else None
 
 
 def _best(world: World) -> Best | None:

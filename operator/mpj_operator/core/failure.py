@@ -153,7 +153,7 @@ def _active(child: ChildSeen, limits: str) -> UnitView:
         return UnitView("Pending", reason="Created", message="waits for its pod")
     pod = child.pods[-1]
     if pod.phase == "Failed":
-        return _between_pods(pod, limits)
+        return _between_pods(child, limits)
     if pod.disrupted and pod.phase != "Succeeded":
         words = (
             f"the pod {pod.name} has to leave its node, and another one follows when it is gone; "
@@ -165,19 +165,26 @@ def _active(child: ChildSeen, limits: str) -> UnitView:
     for container in pod.containers:
         if container.state == "waiting" and container.reason in WAITING_PROBLEMS:
             return _waiting(container)
-    step = _step(child)
-    if pod.phase == "Running" or step:
+    step = _step(child) or _next(pod)
+    if step or pod.phase in ("Running", "Succeeded"):
         return UnitView("Running", step, "Running")
-    if pod.scheduled:
-        return UnitView("Pending", step, "Starting", pod.held_up)
-    return UnitView("Pending", step, "Scheduling")
+    if pod.held_up:
+        return UnitView("Pending", None, "HeldUp", pod.held_up)
+    return UnitView("Pending", None, "Starting" if pod.scheduled else "Scheduling")
 
 
-def _between_pods(pod: PodSeen, limits: str) -> UnitView:
-    """Say why the last pod failed while the Job controller waits before it makes another."""
+def _between_pods(child: ChildSeen, limits: str) -> UnitView:
+    """Say why the last pod failed while the Job controller waits before it makes another.
+
+    Whether it will make one, it has decided once it has counted the failure.
+    """
+    pod = child.pods[-1]
     if pod.disrupted:  # what its containers say is that they were killed
         words = pod.evicted or pod.refused or f"the pod {pod.name} was removed from its node"
         return UnitView("Pending", None, "Disrupted", words)
+    failures = sum(p.phase == "Failed" and not p.disrupted for p in child.pods)
+    if child.failing or child.counted < failures:
+        return UnitView("Running", _step(child), "Running")
     why = _why(pod, limits) or UnitView("Failed", message="its pod failed")
     return UnitView("Pending", why.step, "Retrying", f"tried again after: {why.message}")
 
@@ -201,6 +208,13 @@ def _step(child: ChildSeen) -> str | None:
             return container.name
     broken = _broken(child.pods[-1])
     return broken.name if broken else None
+
+
+def _next(pod: PodSeen) -> str | None:
+    """Return the container that comes next in a pod of which one has ended well already."""
+    if all(container.state == "waiting" for container in pod.containers):
+        return None
+    return next((c.name for c in pod.containers if c.state == "waiting"), None)
 
 
 def _broken(pod: PodSeen) -> ContainerSeen | None:

@@ -106,6 +106,8 @@ def best(
             reason += f", {limit.metric} drop {drop.value:.4f} of {limit.max_drop:.4f} allowed"
     elif accepted:
         reason = f"no accepted candidate beat the {winner.name} in the final measurement"
+    elif any(c.state == "Accepted" for c in candidates):
+        reason = "no final measurement could compare the accepted candidates"
     elif candidates:
         reason = f"no candidate was accepted; {_why(candidates)}"
     else:

@@ -11,7 +11,15 @@ from mpj_operator.core import units as u
 from mpj_operator.core.actions import Create, Delete, SetDeadline
 from mpj_operator.core.ending import final_request, report_request, undecided
 from mpj_operator.core.jobs import job_value
-from mpj_operator.core.records import LOST, advance, ended, is_active, is_over, released
+from mpj_operator.core.records import (
+    AGAIN,
+    LOST,
+    advance,
+    ended,
+    is_active,
+    is_over,
+    released,
+)
 from mpj_operator.core.verdicts import absorb, finish_search
 from mpj_operator.core.world import World
 from mpj_runner.contract.messages import Request, Termination
@@ -33,7 +41,20 @@ def follow(world: World) -> None:
             _absorb(world, unit, change.termination)
         _show(world, unit, world.records.get(name, change.record))
     if undecided(world):
-        repeat(world, u.FINAL, "none of those that it compared is left")
+        _compare_once_more(world)
+
+
+def _compare_once_more(world: World) -> None:
+    """Measure the finalists again, or the next ones where none of them is left."""
+    times = (world.records[u.FINAL].remeasured or 0) + 1
+    for name in (u.FINAL, u.REPORT):
+        repeat(world, name, "the final measurement decided nothing")
+    said = {
+        "remeasured": times,
+        "reason": AGAIN,
+        "message": "its figures could not be trusted, or none that it compared was accepted",
+    }
+    world.put(world.records[u.FINAL].model_copy(update=said))
 
 
 def _absorb(world: World, unit: u.Unit, words: Termination) -> None:
@@ -85,7 +106,7 @@ def create_ready(world: World) -> None:
         action = Create(value)
         world.actions.append(action)
         said = {"job_name": action.name, "reason": "Created", "message": None}
-        if record.reason == LOST:  # why it is made again is told with that it is
+        if record.reason in (LOST, AGAIN):  # why it is made again is told with that it is
             said = {"job_name": action.name}
         world.records[name] = record.model_copy(update=said)
         total, judging = total + 1, judging + (unit.kind not in _LIGHT)

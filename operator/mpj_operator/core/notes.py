@@ -6,6 +6,7 @@ from typing import Literal
 
 from mpj_operator.api.status import JobStatus, UnitStatus
 from mpj_operator.core import conditions as c
+from mpj_operator.core.records import AGAIN, LOST
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _trouble(old: UnitStatus | None, new: UnitStatus) -> Note | None:
     fresh = new.job_name is not None and (old is None or old.job_name != new.job_name)
     if new.attempt > 1 and fresh:
         words = f"{new.name}: Job {new.job_name}, attempt {new.attempt}"
-        words += f", since {new.message}" if new.reason == "ResultLost" else ""
+        words += f", since {new.message}" if new.reason in (LOST, AGAIN) else ""
         return Note("Normal", "UnitRetried", words, "Create")
     waits = new.state == "Pending" and new.message and new.reason != "Created"
     if waits and (old is None or old.reason != new.reason):  # words change often, causes do not

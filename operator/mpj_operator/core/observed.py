@@ -60,6 +60,10 @@ class ChildSeen:
     reason: str = ""
     """Of the Failed condition: PodFailurePolicy, BackoffLimitExceeded, DeadlineExceeded."""
     message: str = ""
+    failing: bool = False
+    """The Job controller has given it up, and waits for the last pod's end."""
+    counted: int = 0
+    """Pods that the Job controller has counted as failed."""
     finished: datetime | None = None
     ttl: int | None = None
     """Seconds after its end when the cluster removes it."""

@@ -22,6 +22,8 @@ from mpj_operator.core.verdicts import grown, propose, rejudge
 from mpj_operator.core.world import World
 from mpj_runner.contract.result import Result
 
+_MEASURED = frozenset({"reference", "baseline", "candidate"})
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -120,10 +122,29 @@ def _find_out_again(world: World) -> None:
             lifecycle.repeat(world, name, "spec.storage.uri has changed")
         world.results = {name: Result(name=name) for name in world.results}
         world.status = world.status.model_copy(update={"best": None, "report": None})
-    for name, unit in world.graph.items():
-        measured = unit.kind in ("reference", "baseline", "candidate")
-        if measured and world.state(name) == "Succeeded" and name not in world.results:
-            lifecycle.repeat(world, name, "the status has lost its result")
+    lost = [name for name in world.graph if _is_lost(world, name)]
+    if u.REFERENCE in lost:  # what is measured now would have nothing to be held against
+        lost += [unit.name for unit in world.candidates() if _runs(world, unit.name)]
+    for name in lost:
+        lifecycle.repeat(world, name, "the status has lost its result")
+    if lost:
+        _compare_again(world, "the status has lost results")
+
+
+def _is_lost(world: World, name: str) -> bool:
+    """Tell whether a unit is done, and the status does not have what it found."""
+    if world.state(name) != "Succeeded":
+        return False
+    if name == u.PREPARE:  # what it found is kept with the reference
+        return u.REFERENCE not in world.results
+    if name == u.SCORE:
+        return world.seen.job.spec.search is not None and world.search is None
+    return world.graph[name].kind in _MEASURED and name not in world.results
+
+
+def _runs(world: World, name: str) -> bool:
+    record = world.records.get(name)
+    return record is not None and is_active(record)
 
 
 def _compare_again(world: World, reason: str) -> None:

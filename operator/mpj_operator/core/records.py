@@ -22,6 +22,8 @@ REMEMBERED = MAX_DISRUPTIONS + 1
 """Disrupted pods whose names are kept."""
 LOST = "ResultLost"
 """Reason of a unit whose child or whose last words are gone."""
+AGAIN = "MeasuredAgain"
+"""Reason of a measurement that decided nothing."""
 MAX_LOST = 3
 """Results of one unit that may get lost before it is given up."""
 
@@ -159,10 +161,9 @@ def _message(old: UnitStatus, seen: UnitView, start: datetime | None) -> str | N
     """
     if seen.reason == IMAGE_PULL == old.reason and not says_why(seen.message):
         return old.message
-    if seen.reason == UNIT_DEADLINE and start is None:
-        words = f"no pod of it was on a node within {UNIT_DEADLINE_FIELD}"
-        cause = f"; last: {old.reason}: {old.message}" if old.reason and old.message else ""
-        return (words + cause)[:1024]
+    if seen.reason == UNIT_DEADLINE and start is None and old.message:
+        words = f"it had no pod on a node when {UNIT_DEADLINE_FIELD} was over; last:"
+        return f"{words} {old.reason}: {old.message}"[:1024]
     return seen.message[:1024] or None
 
 
@@ -180,13 +181,14 @@ def _on_a_node_since(old: UnitStatus, seen: UnitView, child: ChildSeen) -> datet
     replacement may wait for its node for hours, in a queue or without one.
     """
     newest = child.pods[-1] if child.pods else None
+    placed = newest.scheduled if newest is not None else None
+    if placed is not None and old.spent_until is not None and placed < old.spent_until:
+        placed = None  # its time is spent already
     if seen.state in ("Succeeded", "Failed"):
-        return old.start_time or (newest.scheduled if newest else None)
-    if seen.state == "Queued" or newest is None or newest.scheduled is None:
+        return old.start_time or placed
+    if seen.state == "Queued" or newest is None or newest.phase == "Failed":
         return None
-    if newest.phase == "Failed":  # counted already, if its time was taken for spent
-        return old.start_time
-    return old.start_time or newest.scheduled
+    return None if newest.scheduled is None else old.start_time or placed
 
 
 def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) -> dict[str, object]:
@@ -198,6 +200,8 @@ def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) ->
         "message": _message(old, seen, start),
         "start_time": start,
     }
+    if start is None and old.start_time is not None:
+        fields["spent_until"] = now
     if seen.state in ("Succeeded", "Failed"):
         fields["completion_time"] = child.finished or now
     if seen.termination is not None and seen.termination.manifest is not None:

@@ -5,7 +5,7 @@ depends on, and never where a pod ran.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from mpj_operator.api.candidates import Candidate
@@ -60,10 +60,15 @@ class Requests:
                 assert_never(unit.kind)
         return self._close(containers)
 
-    def final(self, engines: Sequence[tuple[str, Precision]]) -> tuple[Request, ...]:
-        """Return the request of the final measurement; the first engine is the baseline."""
+    def final(self, engines: Sequence[tuple[str, Precision]], repeats: int) -> tuple[Request, ...]:
+        """Return the request of the final measurement.
+
+        Args:
+            engines: the baseline first.
+            repeats: how often it was made again because it had decided nothing.
+        """
         own = {f"engine-{name}": self._from(name, "build", "engine") for name, _ in engines}
-        return self._close([self._benchmark(engines, own)])
+        return self._close([replace(self._benchmark(engines, own), repeats=repeats)])
 
     def report(self, asked: ReportParams) -> tuple[Request, ...]:
         """Return the report's request; it also publishes the winner's files."""

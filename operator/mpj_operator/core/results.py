@@ -115,6 +115,12 @@ def shown_artifact(words: Termination, container: str, output: str, store: str) 
     return Artifact(uri=uri, sha256=blob.sha256, size_bytes=blob.size_bytes)
 
 
+def engine_digest(result: Result) -> str | None:
+    """Return the digest of a result's engine, or None where it has none."""
+    artifacts = result.artifacts
+    return artifacts.engine.sha256 if artifacts is not None and artifacts.engine else None
+
+
 def _artifacts(result: Result, words: Termination, store: str) -> Artifacts:
     known = result.artifacts or Artifacts()
     return Artifacts(

@@ -45,6 +45,8 @@ def child_seen(job: Json, pods: Iterable[Json], uid: str) -> ChildSeen:
         outcome=cast("Literal['Complete', 'Failed'] | None", ended and ended["type"]),
         reason=(ended or {}).get("reason", ""),
         message=(ended or {}).get("message", ""),
+        failing=_true(status, "FailureTarget") is not None,
+        counted=int(status.get("failed", 0)),
         finished=_time((ended or {}).get("lastTransitionTime")),
         ttl=spec.get("ttlSecondsAfterFinished"),
         deadline=spec.get("activeDeadlineSeconds"),

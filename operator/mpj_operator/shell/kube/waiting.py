@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mpj_operator.core.observed import ChildSeen
@@ -46,13 +46,14 @@ async def explained(
         elif (since := child.waits_on_its_node_since) is not None and now - since >= START:
             pod = child.pods[-1]
             uid = by_name[pod.name]["uid"]
-            words = await _words(api, namespace, f"regarding.uid={uid},type=Warning")
+            # What was said before it had its node, such as that there was none, is over.
+            words = await _words(api, namespace, f"regarding.uid={uid},type=Warning", since)
             child = replace(child, pods=(*child.pods[:-1], replace(pod, held_up=words)))
         result.append(child)
     return tuple(result)
 
 
-async def _words(api: Api, namespace: str, fields: str) -> str:
+async def _words(api: Api, namespace: str, fields: str, since: datetime | None = None) -> str:
     """Return the reason and the note of the newest event of some fields, or nothing.
 
     A role that may not list events must not keep the job from going on.
@@ -62,7 +63,8 @@ async def _words(api: Api, namespace: str, fields: str) -> str:
     except ApiError as error:
         log.warning("why a unit in %s waits cannot be asked: %s", namespace, error)
         return ""
-    newest = max(events, key=_when, default=None)
+    late = [e for e in events if since is None or _moment(_when(e)) >= since]
+    newest = max(late, key=_when, default=None)
     return "" if newest is None else f"{newest.get('reason') or ''}: {newest.get('note') or ''}"
 
 
@@ -73,6 +75,10 @@ def _is_podless(child: ChildSeen) -> bool:
 
 def _age(metadata: Json, now: datetime) -> timedelta:
     return now - datetime.fromisoformat(metadata["creationTimestamp"])
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text) if text else datetime.max.replace(tzinfo=UTC)
 
 
 def _when(event: Json) -> str:
