@@ -193,6 +193,19 @@ def test_a_final_that_is_made_again_is_measured_again_and_one_whose_words_are_lo
     assert finals == ["u-1", "u-1", "u-1/1"]
 
 
+def test_a_final_that_is_made_again_stays_so_when_it_is_paused():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    final = until_final(simulation)
+    simulation.figures = replace(simulation.figures, unreliable="another process ran")
+    simulation.succeed(final)
+    assert until_final(simulation).attempt == 2
+    simulation.change(suspend=True)
+    simulation.step()
+    simulation.change(suspend=False)
+    final = until_final(simulation)
+    assert requests_of(simulation.values[final.name])[0].scope == "u-1/1"
+
+
 def test_a_final_that_was_paused_has_as_many_tries_as_any_other():
     simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
     for _ in range(3):
@@ -216,6 +229,20 @@ def test_equal_engines_stand_and_fall_together():
     assert simulation.history.count("final") == 1
     assert {result.state for result in status.candidates} == {"Rejected"}
     assert status.candidates[1].reasons[0] == "its engine is that of c0"
+
+
+def test_a_yardstick_does_not_fall_with_a_candidate_of_its_own_engine():
+    simulation = Simulation(job())
+    final = until_final(simulation)
+    status = simulation.job.status
+    engine = status.candidates[0].artifacts
+    same = status.baseline.model_copy(update={"artifacts": engine})
+    status = status.model_copy(update={"baseline": same})
+    simulation.job = simulation.job.model_copy(update={"status": status})
+    simulation.figures = Figures(speedups={"int8": 1.0})
+    simulation.succeed(final)
+    status = simulation.run().job.status
+    assert (status.baseline.state, status.candidates[0].state) == ("Accepted", "Rejected")
 
 
 def test_final_measurements_that_decide_nothing_come_to_an_end():

@@ -160,6 +160,23 @@ def test_what_was_spent_is_not_counted_again_when_a_unit_ends_without_a_pod():
     assert simulation.condition("Failed").reason == "PrepareFailed"
 
 
+def test_a_pod_that_was_placed_by_a_clock_that_is_behind_counts_from_now_on():
+    simulation = Simulation(job(activeDeadlineSeconds=100))
+    simulation.step()
+    simulation.put_pod()
+    simulation.now += timedelta(seconds=40)
+    preempt(simulation)
+    simulation.step()
+    behind = simulation.now - timedelta(seconds=20)
+    (child,) = simulation.live()
+    pod = PodSeen("q", "Running", (ContainerSeen("eval", "running"),), scheduled=behind)
+    simulation._put(child, pods=(pod,), suspended=False)
+    simulation.step()
+    simulation.now += timedelta(seconds=60)
+    simulation.step()
+    assert simulation.condition("Failed").reason == "DeadlineExceeded"
+
+
 def test_a_unit_that_ended_before_it_was_seen_to_run_counts_all_the_same():
     simulation = Simulation(job(activeDeadlineSeconds=1000))
     simulation.step()

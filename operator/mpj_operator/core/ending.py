@@ -88,7 +88,7 @@ def end(world: World, stamp: c.Stamp) -> bool:
     if failure := _failure(world):
         reason, message = failure
         conditions = c.failed(accepted, reason, message, stamp)
-    elif world.state(u.REPORT) == "Succeeded" and (winner := _best(world)) is not None:
+    elif _all_done(world) and (winner := _best(world)) is not None:
         result = world.results[winner.name]
         reason = "DeadlineExceeded" if _late(world) else _reason(world, winner)
         conditions = c.complete(accepted, reason, f"{winner.name}: {winner.reason}", stamp)
@@ -99,6 +99,10 @@ def end(world: World, stamp: c.Stamp) -> bool:
         update={"conditions": conditions, "completion_time": stamp.now}
     )
     return True
+
+
+def _all_done(world: World) -> bool:
+    return world.state(u.FINAL) == world.state(u.REPORT) == "Succeeded"
 
 
 def _failure(world: World) -> tuple[str, str] | None:

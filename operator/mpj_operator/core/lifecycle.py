@@ -146,18 +146,43 @@ def release_all(world: World, reason: str) -> None:
 
 
 def repeat(world: World, name: str, reason: str) -> None:
-    """Make a unit again that is over, or that runs with requests which are no longer right."""
+    """Make a unit again that is over, or that runs with requests which are no longer right.
+
+    A child that the status does not know of yet was made with such requests too.
+    """
+    unknown = [
+        child
+        for child in world.seen.children
+        if child.unit == name and child.owned and not child.deleting
+    ]
     record = world.records.get(name)
-    if record is None:
+    if record is None and not unknown:
         return
+    record = record or UnitStatus(name=name)
     if is_active(record):
         world.delete(name, reason)
+    going = {action.name for action in world.actions if isinstance(action, Delete)}
+    for child in unknown:
+        if child.outcome is None and child.name not in going:
+            world.actions.append(Delete(child.name, reason))
+    newest = max((child.attempt for child in unknown), default=0)
     # One that was given up before it had a child takes its first attempt now.
-    anew = UnitStatus(name=name, attempt=record.attempt, lost=record.lost)
-    world.put(anew if record.job_name is None else released(record))
+    fresh = record.job_name is None and newest < record.attempt
+    attempt = record.attempt if fresh else max(record.attempt, newest) + 1
+    world.put(UnitStatus(name=name, attempt=attempt, lost=record.lost))
     if name in world.results:
         artifacts = world.results[name].artifacts
         world.results[name] = Result(name=name, artifacts=artifacts)
+
+
+def forget(world: World, prefix: str) -> None:
+    """Let go of units that are no longer in the graph; the time that they took stays spent."""
+    for name, record in tuple(world.records.items()):
+        if name.startswith(prefix) and name not in world.graph:
+            if is_active(record):
+                world.delete(name, "the search begins anew")
+            world.put(UnitStatus(name=name))
+            del world.records[name]
 
 
 def _requests(world: World, unit: u.Unit) -> tuple[Request, ...] | None:

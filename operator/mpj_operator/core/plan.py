@@ -123,9 +123,13 @@ def _find_out_again(world: World) -> None:
         world.results = {name: Result(name=name) for name in world.results}
         world.status = world.status.model_copy(update={"best": None, "report": None})
     lost = [name for name in world.graph if _is_lost(world, name)]
-    if u.REFERENCE in lost:  # what is measured now would have nothing to be held against
+    if u.REFERENCE not in world.results and world.state(u.PREPARE) == "Succeeded":
+        # With it goes what prepare found, and what is measured now would be held against nothing.
+        lost += [u.PREPARE, u.REFERENCE, u.BASELINE]
         lost += [unit.name for unit in world.candidates() if _runs(world, unit.name)]
-    for name in lost:
+    if u.SCORE in lost:
+        lifecycle.forget(world, u.TRIAL_PREFIX)
+    for name in dict.fromkeys(lost):
         lifecycle.repeat(world, name, "the status has lost its result")
     if lost:
         _compare_again(world, "the status has lost results")
@@ -135,8 +139,6 @@ def _is_lost(world: World, name: str) -> bool:
     """Tell whether a unit is done, and the status does not have what it found."""
     if world.state(name) != "Succeeded":
         return False
-    if name == u.PREPARE:  # what it found is kept with the reference
-        return u.REFERENCE not in world.results
     if name == u.SCORE:
         return world.seen.job.spec.search is not None and world.search is None
     return world.graph[name].kind in _MEASURED and name not in world.results

@@ -120,7 +120,12 @@ def released(record: UnitStatus) -> UnitStatus:
     """Return the record of a unit whose child is deleted on purpose: to be made again."""
     if record.job_name is None:
         return record
-    return UnitStatus(name=record.name, attempt=record.attempt + 1, lost=record.lost)
+    return UnitStatus(
+        name=record.name,
+        attempt=record.attempt + 1,
+        lost=record.lost,
+        remeasured=record.remeasured,
+    )
 
 
 def ended(record: UnitStatus, reason: str, message: str, now: datetime) -> UnitStatus:
@@ -144,6 +149,7 @@ def _again(record: UnitStatus, why: str, last: int, now: datetime) -> UnitStatus
         name=record.name,
         attempt=max(record.attempt, last) + 1,
         lost=lost,
+        remeasured=record.remeasured,
         reason=LOST,
         message=why,
     )
@@ -182,13 +188,15 @@ def _on_a_node_since(old: UnitStatus, seen: UnitView, child: ChildSeen) -> datet
     """
     newest = child.pods[-1] if child.pods else None
     placed = newest.scheduled if newest is not None else None
-    if placed is not None and old.spent_until is not None and placed < old.spent_until:
-        placed = None  # its time is spent already
+    spent = old.spent_until
     if seen.state in ("Succeeded", "Failed"):
-        return old.start_time or placed
+        known = placed is not None and spent is not None and placed < spent
+        return old.start_time or (None if known else placed)
     if seen.state == "Queued" or newest is None or newest.phase == "Failed":
         return None
-    return None if newest.scheduled is None else old.start_time or placed
+    if placed is None:
+        return None
+    return old.start_time or (placed if spent is None else max(placed, spent))
 
 
 def _fields(old: UnitStatus, seen: UnitView, child: ChildSeen, now: datetime) -> dict[str, object]:

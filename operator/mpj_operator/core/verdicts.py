@@ -135,6 +135,8 @@ def _measure(world: World, unit: u.Unit, words: Termination) -> None:
             update={"state": "Failed" if unusable else "Accepted", "reasons": reasons}
         )
     world.results[unit.name] = result
+    if unit.kind == "reference":
+        rejudge(world)  # it was measured again, and the objective may have changed meanwhile
 
 
 def _decide(world: World, words: Termination) -> None:
@@ -173,10 +175,11 @@ def _reject_equals(world: World, finalist: Result) -> None:
     if finalist.state != "Rejected" or digest is None:
         return
     reasons = (f"its engine is that of {finalist.name}", *finalist.reasons)
-    for name, result in world.results.items():
+    for unit in world.candidates():
+        result = world.results[unit.name]
         if result.state == "Accepted" and r.engine_digest(result) == digest:
             changes = {"state": "Rejected", "reasons": reasons}
-            world.results[name] = result.model_copy(update=changes)
+            world.results[unit.name] = result.model_copy(update=changes)
 
 
 def _pin_hardware(world: World, words: Termination) -> None:
