@@ -113,7 +113,8 @@ def test_bad_candidates_are_told_apart_and_disturb_nobody(world: World):
     [
         pytest.param(
             "activeDeadlineSeconds", "DeadlineExceeded",
-            "spec.activeDeadlineSeconds was reached: raise it to let it finish",
+            "spec.activeDeadlineSeconds was reached: raise it and start the job again; "
+            "what is finished is not lost",
             id="of the job",
         ),
         pytest.param(
