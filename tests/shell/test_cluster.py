@@ -1,96 +1,16 @@
 """What the operator asks of a Kubernetes API, and what it makes of the answers."""
 
-from datetime import UTC, datetime
-
 import pytest
-from simulated import SETTINGS, Simulation, job
+from fake_api import KEY, World, error
 
 from mpj_operator.core.actions import Create
 from mpj_operator.core.failure import view
 from mpj_operator.core.observed import ChildSeen
-from mpj_operator.shell.cluster import TRY_AGAIN, Key, RefusedError
+from mpj_operator.shell.cluster import TRY_AGAIN, RefusedError
 from mpj_operator.shell.kube.api import ApiError, _refused
-from mpj_operator.shell.kube.cluster import NO_ANSWER, KubernetesCluster
-from mpj_operator.shell.kube.events import Events
-from mpj_operator.shell.kube.seen import JOB_NAME
+from mpj_operator.shell.kube.cluster import NO_ANSWER
 from mpj_operator.shell.queue import RetryLaterError
 from mpj_operator.shell.reconcile import reconcile
-
-KEY = Key("vision", "demo")
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-LONG_AGO, JUST_NOW = "2026-11-24T11:00:00Z", "2026-11-24T11:59:58Z"
-CLUSTER = {
-    "model": {"uri": "s3://bucket/m.onnx"},
-    "calibration": {"uri": "s3://bucket/c.tar", "format": "COCO"},
-    "validation": {"uri": "s3://bucket/c.tar", "format": "COCO"},
-    "storage": {"uri": "s3://bucket/out"},
-}
-
-
-class World:
-    """An API with one job, its children and their events; ``refuse`` maps verbs to errors."""
-
-    def __init__(self, **spec):
-        made = job(**{**CLUSTER, **spec})
-        metadata = made.metadata.model_copy(update={"name": "demo", "namespace": "vision"})
-        self.simulation = Simulation(made.model_copy(update={"metadata": metadata}))
-        self.raw = self.simulation.job.to_json()
-        self.raw["metadata"]["resourceVersion"] = "7"
-        self.children, self.pods, self.events, self.refuse = [], [], [], {}
-        self.asked, self.fields = [], []
-        self.cluster = KubernetesCluster(self, SETTINGS, Events(self, "me"), now=lambda: NOW)
-
-    def child(self, created=LONG_AGO, **status):
-        """Add the first unit's Job as the plan makes it."""
-        if not self.simulation.values:
-            self.simulation.step()
-        value = next(iter(self.simulation.values.values()))
-        metadata = {**value["metadata"], "uid": "c-1", "creationTimestamp": created}
-        self.children.append({"metadata": metadata, "spec": dict(value["spec"]), "status": status})
-        return self.children[-1]
-
-    def pod(self, scheduled, **status):
-        """Give the child a pod that has its node since then."""
-        (child,) = self.children
-        metadata = {
-            "name": "p", "uid": "p-1", "labels": {JOB_NAME: child["metadata"]["name"]},
-            "ownerReferences": [{"uid": "c-1"}],
-        }  # fmt: skip
-        condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": scheduled}
-        status = {"phase": "Pending", "conditions": [condition], **status}
-        spec = child["spec"]["template"]["spec"]
-        self.pods.append({"metadata": metadata, "spec": spec, "status": status})
-
-    def event(self, note, at=LONG_AGO, reason="FailedCreate"):
-        metadata = {"creationTimestamp": LONG_AGO}
-        made = {"metadata": metadata, "deprecatedLastTimestamp": at, "note": note}
-        self.events.append({**made, "reason": reason})
-
-    async def get(self, _path):
-        return self.raw
-
-    async def list(self, path, *, selector="", fields=""):
-        if path.endswith("/events"):
-            self.fields.append(fields)
-            if "LIST" in self.refuse:
-                raise self.refuse["LIST"]
-            return tuple(self.events)
-        if not selector:
-            return ()
-        return tuple(self.children if path.endswith("/jobs") else self.pods)
-
-    async def request(self, verb, path, body=None, **_):
-        self.asked.append((verb, path, body))
-        if verb in self.refuse:
-            raise self.refuse[verb]
-        return {**self.raw, **(body or {}), "metadata": {**self.raw["metadata"], "namespace": "v"}}
-
-    def bodies(self, verb):
-        return [body for v, _, body in self.asked if v == verb]
-
-
-def error(status, reason="", message="words", retry_after=None):
-    return ApiError(status, reason, message, retry_after)
 
 
 @pytest.mark.parametrize(
@@ -167,100 +87,6 @@ async def test_an_invalid_spec_ends_its_units_whatever_the_status_holds(status):
     (written,) = world.bodies("PATCH")
     assert written["status"]["state"] == "Failed"
     assert written["metadata"]["resourceVersion"] == "7"
-
-
-QUOTA = 'Error creating: pods "demo-x1" is forbidden: exceeded quota: gpus, used: gpu=4'
-POLICY = 'Error creating: pods "demo-x2" is forbidden: violates PodSecurity "restricted:latest"'
-
-
-@pytest.mark.parametrize(
-    ("notes", "reason", "words"),
-    [
-        ([], "Created", "waits for its pod"),
-        ([(QUOTA, "2026-11-24T11:30:00Z")], "QuotaExceeded",
-         "Error creating: its pod is forbidden: exceeded quota: gpus, used: gpu=4"),
-        ([(POLICY, "2026-11-24T11:40:00Z"), (QUOTA, "2026-11-24T11:30:00Z")], "PodRefused",
-         'Error creating: its pod is forbidden: violates PodSecurity "restricted:latest"'),
-    ],
-    ids=["nothing said", "quota", "the newest counts"],
-)  # fmt: skip
-async def test_a_pod_that_is_refused_is_said_in_the_job(notes, reason, words):
-    world = World()
-    world.child()
-    for note, at in notes:
-        world.event(note, at)
-    decided = await reconcile(KEY, world.cluster)
-    record = next(r for r in decided.status.unit_statuses if r.job_name)
-    assert (record.state, record.reason, record.message) == ("Pending", reason, words)
-    assert world.fields == ["regarding.uid=c-1,reason=FailedCreate"]
-    assert decided.look_again == TRY_AGAIN
-
-
-@pytest.mark.parametrize(
-    ("created", "changes"),
-    [
-        (JUST_NOW, {}),
-        (LONG_AGO, {"suspend": True}),
-        (LONG_AGO, {"deletionTimestamp": LONG_AGO}),
-    ],
-    ids=["young", "held by a queue", "going"],
-)
-async def test_who_is_not_asked_why_there_is_no_pod(created, changes):
-    world = World()
-    child = world.child(created)
-    child["spec"] |= {k: v for k, v in changes.items() if k == "suspend"}
-    child["metadata"] |= {k: v for k, v in changes.items() if k != "suspend"}
-    world.event(QUOTA)
-    await world.cluster.observe(KEY)
-    assert world.fields == []
-
-
-MOUNT = 'MountVolume.SetUp failed for volume "data": Multi-Attach error'
-
-
-@pytest.mark.parametrize("told", [False, True])
-async def test_a_pod_that_does_not_start_on_its_node_is_said_in_the_job(told):
-    world = World()
-    world.child()
-    world.pod("2026-11-24T11:10:00Z")
-    world.event("0/3 nodes are available", "2026-11-24T11:09:00Z", "FailedScheduling")
-    if told:
-        world.event("Back-off", "2026-11-24T11:11:00Z", "BackOff")
-        world.event(MOUNT, "2026-11-24T11:30:00Z", "FailedMount")
-    decided = await reconcile(KEY, world.cluster)
-    record = next(r for r in decided.status.unit_statuses if r.job_name)
-    said = ("HeldUp", f"FailedMount: {MOUNT}") if told else ("Starting", None)
-    assert (record.state, record.reason, record.message) == ("Pending", *said)
-    assert world.fields == ["regarding.uid=p-1,type=Warning"]
-    assert decided.look_again == TRY_AGAIN
-
-
-RUNS = [{"name": "export", "state": {"running": {}}}]
-
-
-@pytest.mark.parametrize(
-    ("scheduled", "status", "again"),
-    [
-        ("2026-11-24T11:59:40Z", {}, TRY_AGAIN),
-        (LONG_AGO, {"phase": "Running"}, None),
-        (LONG_AGO, {"initContainerStatuses": RUNS}, None),
-    ],
-    ids=["just placed", "runs", "its first step runs"],
-)
-async def test_who_is_not_asked_why_it_does_not_start(scheduled, status, again):
-    world = World()
-    world.child()
-    world.pod(scheduled, **status)
-    decided = await reconcile(KEY, world.cluster)
-    assert (world.fields, decided.look_again) == ([], again)
-
-
-async def test_a_role_that_may_not_list_events_does_not_stop_a_job():
-    world = World()
-    world.child()
-    world.refuse["LIST"] = error(403, "Forbidden")
-    decided = await reconcile(KEY, world.cluster)
-    assert next(r for r in decided.status.unit_statuses if r.job_name).reason == "Created"
 
 
 def test_the_words_of_an_ended_child_are_no_refusal():
