@@ -102,20 +102,27 @@ def parse(document: object, *, local: bool = False, stored: bool = False) -> Che
     if wrong:
         return None, wrong
     try:
-        # JSON in strict mode is what the API server reads: lists are tuples, but "1" is no number.
-        text = json.dumps(document, default=_refuse)
-        if "status" in document:
-            status = lenient_status(document["status"]).to_json()
-            text = json.dumps({**document, "status": status})
-        context = {"resource": True, "local": local}
-        unknown: Literal["ignore"] | None = "ignore" if stored else None  # as each type has it
-        return MixedPrecisionJob.model_validate_json(
-            text, strict=True, extra=unknown, context=context
-        ), []
+        return _checked(document, local=local, stored=stored), []
     except ValidationError as error:
-        return None, list(problems_of(error))
+        # Half a character anywhere is no JSON at all, and has no place.
+        places = {problem["loc"][:1] for problem in error.errors()}
+        if "status" not in document or places.isdisjoint({("status",), ()}):
+            return None, list(problems_of(error))
     except (TypeError, RecursionError) as error:
         return None, [Problem("", f"the document is not plain data: {error}")]
+    status = lenient_status(document["status"]).to_json()
+    try:
+        return _checked({**document, "status": status}, local=local, stored=stored), []
+    except ValidationError as error:
+        return None, list(problems_of(error))
+
+
+def _checked(document: Mapping[Any, Any], *, local: bool, stored: bool) -> MixedPrecisionJob:
+    # JSON in strict mode is what the API server reads: lists are tuples, but "1" is no number.
+    text = json.dumps(document, default=_refuse)
+    context = {"resource": True, "local": local}
+    unknown: Literal["ignore"] | None = "ignore" if stored else None  # as each type has it
+    return MixedPrecisionJob.model_validate_json(text, strict=True, extra=unknown, context=context)
 
 
 def _refuse(value: object) -> object:

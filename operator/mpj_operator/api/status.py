@@ -105,8 +105,9 @@ class UnitStatus(Value):
     """What it left behind."""
     lost: Annotated[int, Field(ge=0, le=100)] = 0
     """How often its result could not be read and it was made again."""
-    remeasured: Annotated[int, Field(ge=1, le=100)] | None = None
-    """How often a final measurement was made again, since the last one decided nothing."""
+    remeasured: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Which of the final measurements it is, past the first; one that decided nothing is followed
+    by the next, another objective by the next ninth."""
     disrupted_pods: (
         Annotated[
             tuple[Annotated[str, StringConstraints(max_length=253)], ...], Field(max_length=16)

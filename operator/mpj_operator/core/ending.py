@@ -14,7 +14,7 @@ from mpj_runner.contract.steps import Precision
 FINALISTS = 3
 """Accepted candidates that the final measurement compares."""
 MOST_FINALS = 9
-"""Final measurements that may be made again because they decided nothing."""
+"""Final measurements of one objective; after those that decide nothing no further one is made."""
 
 
 def final_request(world: World) -> tuple[Request, ...] | None:
@@ -36,7 +36,9 @@ def undecided(world: World) -> bool:
     Its figures and those of another one are never compared; but who was not in it has not lost.
     """
     record = world.records.get(u.FINAL)
-    if record is None or record.state != "Succeeded" or (record.remeasured or 0) >= MOST_FINALS:
+    if record is None or record.state != "Succeeded":
+        return False
+    if (record.remeasured or 0) % MOST_FINALS == MOST_FINALS - 1:
         return False
     results = [world.results[unit.name] for unit in world.candidates()]
     accepted = [r for r in results if r.state == "Accepted" and r.speedup is not None]

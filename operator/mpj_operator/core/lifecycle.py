@@ -169,7 +169,8 @@ def repeat(world: World, name: str, reason: str) -> None:
     # One that was given up before it had a child takes its first attempt now.
     fresh = record.job_name is None and newest < record.attempt
     attempt = record.attempt if fresh else max(record.attempt, newest) + 1
-    world.put(UnitStatus(name=name, attempt=attempt, lost=record.lost))
+    times = record.remeasured
+    world.put(UnitStatus(name=name, attempt=attempt, lost=record.lost, remeasured=times))
     if name in world.results:
         artifacts = world.results[name].artifacts
         world.results[name] = Result(name=name, artifacts=artifacts)

@@ -14,7 +14,7 @@ from mpj_operator.core import conditions as c
 from mpj_operator.core import lifecycle
 from mpj_operator.core import units as u
 from mpj_operator.core.actions import Action, Delete, SetTtl
-from mpj_operator.core.ending import end
+from mpj_operator.core.ending import MOST_FINALS, end
 from mpj_operator.core.observed import Observed
 from mpj_operator.core.records import is_active, is_over, progress_words
 from mpj_operator.core.runtime import runtime_of
@@ -153,6 +153,11 @@ def _compare_again(world: World, reason: str) -> None:
     """Measure the finalists again and report anew: figures of two pods are never compared."""
     for name in (u.FINAL, u.REPORT):
         lifecycle.repeat(world, name, reason)
+    record = world.records.get(u.FINAL)
+    if record is not None and record.remeasured:
+        # What could not be trusted is in the cache: as many tries as at first, none of them there.
+        times = (record.remeasured // MOST_FINALS + 1) * MOST_FINALS
+        world.put(record.model_copy(update={"remeasured": times}))
     for name, result in world.results.items():
         if result.speedup_vs_reference is not None:
             world.results[name] = result.model_copy(update={"speedup_vs_reference": None})

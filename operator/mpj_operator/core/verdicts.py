@@ -153,18 +153,22 @@ def _decide(world: World, words: Termination) -> None:
         return  # measured again: what was found of each candidate alone is as sound as before
     speeds = {engine.name: engine.speedup.value for engine in timing.engines}
     reference = speeds.get(u.REFERENCE, 1.0)  # not measured where it is the baseline's own engine
-    against = (r.unreliable(timing.unreliable),) if timing.unreliable else ()
     for engine in timing.engines:
-        result = world.results[engine.name].model_copy(
-            update={
-                **r.timed(engine, reliable=timing.unreliable is None),
-                "speedup_vs_reference": round(engine.speedup.value / reference, 4),
-            }
-        )
-        unit = world.graph[engine.name]
+        result, unit = world.results[engine.name], world.graph[engine.name]
+        figures = {
+            **r.timed(engine, reliable=timing.unreliable is None),
+            "speedup_vs_reference": round(engine.speedup.value / reference, 4),
+        }
+        if unit.kind != "candidate":
+            result = result.model_copy(update=figures)
+        elif timing.unreliable:
+            # Its own figures stay: another objective judges it by them, and compares it again.
+            why = f"the final {r.unreliable(timing.unreliable)}"
+            result = result.model_copy(update={"state": "Rejected", "reasons": (why,)})
+        else:
+            result = result.model_copy(update=figures)
+            result = judge(result, limit, quantized=_quantized(unit, result))
         if unit.kind == "candidate":
-            quantized = _quantized(unit, result)
-            result = judge(result, limit, quantized=quantized, known=against)
             _reject_equals(world, result)
         world.results[engine.name] = result
 
