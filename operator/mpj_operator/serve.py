@@ -87,6 +87,7 @@ class Operator:
             Settings(settings.image, runner_version, fixed_ids=settings.fixed_ids),
             self._events,
             wrote=self._wrote,
+            is_newest=lambda uid, version: self.inbox.is_newest(uid, version),
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
             self._reconcile, workers=settings.workers, rest=REST, failed=self._failed

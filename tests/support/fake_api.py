@@ -22,7 +22,10 @@ CLUSTER = {
 
 
 class World:
-    """An API with one job, its children and their events; ``refuse`` maps verbs to errors."""
+    """An API with one job, its children and their events; ``refuse`` maps verbs to errors.
+
+    The operator's watch has shown the versions that are in ``shown``.
+    """
 
     def __init__(self, **spec):
         made = job(**{**CLUSTER, **spec})
@@ -31,8 +34,14 @@ class World:
         self.raw = self.simulation.job.to_json()
         self.raw["metadata"]["resourceVersion"] = "7"
         self.children, self.pods, self.events, self.refuse = [], [], [], {}
-        self.asked, self.fields = [], []
-        self.cluster = KubernetesCluster(self, SETTINGS, Events(self, "me"), now=lambda: NOW)
+        self.asked, self.fields, self.shown = [], [], set()
+        self.cluster = KubernetesCluster(
+            self,
+            SETTINGS,
+            Events(self, "me"),
+            is_newest=lambda uid, version: (uid, version) in self.shown,
+            now=lambda: NOW,
+        )
 
     def child(self, created=LONG_AGO, **status):
         """Add the first unit's Job as the plan makes it."""
@@ -60,7 +69,8 @@ class World:
         made = {"metadata": metadata, "deprecatedLastTimestamp": at, "note": note}
         self.events.append({**made, "reason": reason})
 
-    async def get(self, _path):
+    async def get(self, path):
+        self.asked.append(("GET", path, None))
         return self.raw
 
     async def list(self, path, *, selector="", fields=""):

@@ -50,6 +50,10 @@ class Inbox:
         if name := metadata.get("labels", {}).get(names.LABEL_JOB):
             self._queue.put(Key(metadata["namespace"], name))
 
+    def is_newest(self, uid: str, version: str) -> bool:
+        """Tell whether the watch showed this version of a job last."""
+        return self._shown.get(uid) == version
+
     def wrote(self, key: Key, version: str) -> None:
         """Remember a version of our own making."""
         self._own[key] = version

@@ -14,7 +14,7 @@ from mpj_operator.core.actions import Action, Create, Delete, SetDeadline, SetTt
 from mpj_operator.core.conditions import Stamp
 from mpj_operator.core.invalid import rejected, stopped
 from mpj_operator.core.notes import notes
-from mpj_operator.core.observed import ChildSeen, Observed, Settings
+from mpj_operator.core.observed import Observed, Settings
 from mpj_operator.core.refusals import Refusal
 from mpj_operator.shell.cluster import Key, RefusedError
 from mpj_operator.shell.kube.api import (
@@ -25,6 +25,7 @@ from mpj_operator.shell.kube.api import (
     pods_path,
 )
 from mpj_operator.shell.kube.events import Events
+from mpj_operator.shell.kube.recall import Recall
 from mpj_operator.shell.kube.seen import JOB_NAME, children_seen
 from mpj_operator.shell.kube.settled import Settled
 from mpj_operator.shell.kube.waiting import explained
@@ -44,7 +45,10 @@ Json = dict[str, Any]
 
 
 class KubernetesCluster:
-    """Reads live, so that no decision rests on a stale watch; writes so that repeats do no harm."""
+    """Reads live, so that no decision rests on a stale watch; writes so that repeats do no harm.
+
+    What it has just written itself it need not read.
+    """
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class KubernetesCluster:
         events: Events,
         *,
         wrote: Callable[[Key, JobStatus, JobStatus, str], None] = lambda *_: None,
+        is_newest: Callable[[str, str], bool] = lambda _uid, _version: False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Keep what it works with.
@@ -62,29 +67,33 @@ class KubernetesCluster:
             settings: what the operator's configuration adds to every job.
             events: where people are told of what happened.
             wrote: told of every written status: key, before, after, resourceVersion.
+            is_newest: tells whether the watch showed a uid's resourceVersion last.
             now: the clock.
         """
         self._api = api
         self._settings = settings
         self._events = events
         self._wrote = wrote
+        self._recall = Recall(is_newest)
         self._now = now
 
     async def observe(self, key: Key) -> Observed | None:
         """See ``Cluster.observe``; an invalid spec is answered here, with a status that says so."""
         # The job is read first: whatever its status knows of was created before the children are
         # listed, also when an operator that is on its way out wrote it.
-        raw = await self._api.get(job_path(key.namespace, key.name))
-        if raw is None or "deletionTimestamp" in raw["metadata"]:
-            return None
-        settled = Settled.of(raw)
+        job = self._recall.take(key)
+        if job is None:
+            raw = await self._api.get(job_path(key.namespace, key.name))
+            if raw is None or "deletionTimestamp" in raw["metadata"]:
+                return None
+            job, problems = parse(raw, stored=True)
+            if job is None:
+                await self._reject(key, raw, "\n".join(map(str, problems)))
+                return None
+        settled = Settled.of(job)
         jobs = await self._jobs(key, settled)
         pods = await self._pods(key, jobs, settled)
-        children = children_seen(jobs, pods, raw["metadata"]["uid"])
-        job, problems = parse(raw, stored=True)
-        if job is None:
-            await self._reject(key, raw, children, "\n".join(map(str, problems)))
-            return None
+        children = children_seen(jobs, pods, job.metadata.uid or "")
         now = self._now().replace(microsecond=0)
         children = await explained(self._api, key.namespace, children, (*jobs, *pods), now)
         return Observed(job, children, now, self._settings)
@@ -122,6 +131,7 @@ class KubernetesCluster:
         metadata = before.metadata
         written = await self._apply(key, metadata.uid, metadata.resource_version, status)
         self._wrote(key, before.status, status, written["resourceVersion"])
+        self._recall.wrote(key, before, status, written["resourceVersion"])
         for note in notes(before.status, status):
             self._events.tell(written, note)
 
@@ -160,11 +170,11 @@ class KubernetesCluster:
         metadata: Json = written["metadata"]
         return metadata
 
-    async def _reject(
-        self, key: Key, raw: Json, children: Sequence[ChildSeen], problems: str
-    ) -> None:
+    async def _reject(self, key: Key, raw: Json, problems: str) -> None:
         """Say what is wrong with a spec; its units end, since nobody wants what they make."""
         metadata = raw["metadata"]
+        jobs = await self._jobs(key, Settled())
+        children = children_seen(jobs, await self._pods(key, jobs, Settled()), metadata["uid"])
         old = lenient_status(raw.get("status"))
         stamp = Stamp(self._now().replace(microsecond=0), metadata.get("generation"))
         over = old.state in ENDED and old.observed_generation == stamp.generation

@@ -3,16 +3,13 @@
 Nothing is remembered: this is the status that the plan works from, so the two cannot disagree.
 """
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from mpj_operator.api.job import MixedPrecisionJob
 from mpj_operator.api.status import ENDED
 
 _OVER: Final = frozenset({"Succeeded", "Failed"})
-_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,18 +22,13 @@ class Settled:
     """Names of children whose pods have nothing more to say."""
 
     @classmethod
-    def of(cls, job: Json) -> Self:
+    def of(cls, job: MixedPrecisionJob) -> Self:
         """Return what a job's status settles; nothing when its spec has changed since."""
-        status, metadata = job.get("status", {}), job["metadata"]
-        if status.get("observedGeneration") != metadata.get("generation"):
+        status = job.status
+        if status.observed_generation != job.metadata.generation:
             return cls()
-        over = [unit for unit in status.get("unitStatuses", ()) if unit.get("state") in _OVER]
-        ended = status.get("state") in ENDED
+        over = [record for record in status.unit_statuses if record.state in _OVER]
         return cls(
-            units=frozenset() if ended else frozenset(filter(_NAME.fullmatch, _all(over, "name"))),
-            children=_all(over, "jobName"),
+            units=frozenset(() if status.state in ENDED else (record.name for record in over)),
+            children=frozenset(record.job_name for record in over if record.job_name),
         )
-
-
-def _all(records: list[Json], member: str) -> frozenset[str]:
-    return frozenset(record[member] for record in records if record.get(member))
