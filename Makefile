@@ -79,9 +79,9 @@ bench: $(STAMP) ## Print figures: quantization, evaluation, planning, the demo j
 		$(BIN)/python tests/bench/$$figures.py || echo "tests/bench/$$figures.py: a bar is missed, or it failed"
 	done
 
-bench-operator: $(STAMP) ## Print what the operator costs a cluster: JOBS=2000 for many; needs Go
+bench-operator: $(STAMP) ## Print what the operator costs a cluster: JOBS=2000 ROUNDS=1 for many; needs Go
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
-	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/bench/reconciling.py --jobs $(or $(JOBS),200)
+	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/bench/reconciling.py --jobs $(or $(JOBS),200) --rounds $(or $(ROUNDS),3)
 
 parity: $(STAMP) ## Hold our pre- and postprocessing against Ultralytics' (AGPL; a venv of its own)
 	[ -x $(PARITY)/bin/python ] || $(UV) venv --quiet --python $(BIN)/python $(PARITY)
