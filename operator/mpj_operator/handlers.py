@@ -9,7 +9,8 @@ from mpj_operator.core import names
 from mpj_operator.shell.inbox import Doorstep
 from mpj_operator.shell.kube.login import Growing, Login, by_proxy
 
-CHILDREN: Final = {names.LABEL_JOB: kopf.PRESENT}
+CHILDREN: Final = (("batch", "v1", "jobs"), ("", "v1", "pods"))
+"""Of these those are watched that have the label of a job's name: see ``kopf_settings``."""
 
 
 def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
@@ -26,13 +27,11 @@ def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's
         inbox.job(body["metadata"], deleted=type == "DELETED")
 
-    @kopf.on.event("batch", "v1", "jobs", labels=CHILDREN, registry=handlers)
-    async def child(body: kopf.Body, **_: object) -> None:
-        inbox.child(body["metadata"])
+    for resource in CHILDREN:
 
-    @kopf.on.event("", "v1", "pods", labels=CHILDREN, registry=handlers)
-    async def pod(body: kopf.Body, **_: object) -> None:
-        inbox.child(body["metadata"])
+        @kopf.on.event(*resource, registry=handlers)
+        async def child(body: kopf.Body, **_: object) -> None:
+            inbox.child(body["metadata"])
 
     return handlers
 
@@ -46,8 +45,10 @@ def kopf_settings() -> kopf.OperatorSettings:
     chosen.networking.error_backoffs = Growing()
     chosen.networking.trust_env = by_proxy()  # as for all other requests
     chosen.watching.chunk_size = 100  # parsed at once when it starts: of 500 it took 70 MB more
+    # Handlers keep nothing in objects, and none asks what has changed: spares looking for both.
+    chosen.persistence.progress_storage = kopf.MultiProgressStorage(())
     chosen.persistence.diffbase_storage = _NoDifferences()
-    for resource in (("batch", "v1", "jobs"), ("", "v1", "pods")):
+    for resource in CHILDREN:
         chosen.watching.label_selectors[resource] = names.LABEL_JOB
     chosen.queueing.idle_timeout = 1.0
     chosen.queueing.exit_timeout = 0.5  # handlers only put keys on a queue
