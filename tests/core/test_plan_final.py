@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from simulated import Figures, Simulation, job, requests_of
+from simulated import SETTINGS, Figures, Simulation, job, requests_of
 
 from mpj_operator.api.objective import Objective
 from mpj_operator.core.ending import MOST_FINALS
@@ -109,6 +109,26 @@ def test_who_fell_to_finals_that_could_not_be_trusted_is_measured_afresh_for_ano
     status = simulation.run().job.status
     assert (status.best.name, simulation.condition("Complete").reason) == ("c4", "WinnerFound")
     assert {result.state for result in status.candidates} == {"Accepted"}
+
+
+def test_another_store_has_as_many_final_measurements_as_the_first():
+    simulation = Simulation(job(candidates=FIVE), Figures(speedups=FASTER))
+    for _ in range(2):
+        final = until_final(simulation)
+        simulation.figures = replace(simulation.figures, unreliable="another process ran")
+        simulation.succeed(final)
+    until_final(simulation)
+    simulation.change(suspend=True)
+    simulation.step()
+    simulation.figures = replace(simulation.figures, unreliable=None)
+    simulation.settings = replace(SETTINGS, default_storage="file:///other")
+    simulation.change(suspend=False)
+    final = until_final(simulation)
+    assert requests_of(simulation.values[final.name])[0].scope == "u-1/9"
+    simulation.figures = replace(simulation.figures, unreliable="another process ran")
+    simulation.succeed(final)
+    simulation.figures = replace(simulation.figures, unreliable=None)
+    assert simulation.run().job.status.best.name == "c4"
 
 
 def test_a_final_that_is_made_again_stays_so_when_it_is_paused():

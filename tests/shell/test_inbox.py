@@ -40,6 +40,16 @@ def test_a_job_event_is_news_unless_it_is_our_own_write(world):
     assert world.queue.keys == [A, A]
 
 
+def test_what_a_watch_showed_last_is_not_the_newest_once_a_list_has_more(world):
+    world.inbox.job(meta("1"))
+    assert world.inbox.is_newest("a", "1")
+    assert not world.inbox.is_newest("a", "0")
+    world.inbox.audit([meta("2")])
+    assert not world.inbox.is_newest("a", "1")
+    world.inbox.job(meta("2"))
+    assert world.inbox.is_newest("a", "2")
+
+
 def test_a_deleted_job_is_news_even_at_our_own_version(world):
     world.inbox.wrote(A, "2")
     world.inbox.job(meta("2"), deleted=True)

@@ -6,7 +6,7 @@ from simulated import Simulation, job
 
 from mpj_operator.api.load import parse
 from mpj_operator.shell.cluster import Key
-from mpj_operator.shell.kube.recall import Recall
+from mpj_operator.shell.kube.recall import SECONDS, Recall
 from mpj_operator.shell.queue import RetryLaterError
 from mpj_operator.shell.reconcile import reconcile
 
@@ -61,6 +61,33 @@ def test_a_few_are_remembered_and_none_that_has_ended():
     ended = unfinished.status.model_copy(update={"state": "Complete"})
     recall.wrote(Key("ns", "c"), unfinished, ended, "2")
     assert recall.take(Key("ns", "c")) is None
+
+
+def test_what_was_written_a_while_ago_is_read():
+    now = [0.0]
+    recall = Recall(lambda _uid, _version: True, clock=lambda: now[0])
+    for seconds, found in ((SECONDS, True), (SECONDS + 1, False)):
+        recall.wrote(KEY, job(), job().status, "1")
+        now[0] += seconds
+        assert (recall.take(KEY) is not None) == found
+
+
+def test_a_job_with_a_deadline_is_always_read():
+    recall = Recall(lambda _uid, _version: True)
+    recall.wrote(KEY, job(activeDeadlineSeconds=60), job().status, "1")
+    assert recall.take(KEY) is None
+
+
+async def test_nothing_is_made_again_for_a_version_that_is_gone():
+    world = World()
+    world.shown.add(("u-1", "7"))
+    await reconcile(KEY, world.cluster)
+    world.raw["metadata"]["resourceVersion"] = "8"  # the watch lags
+    with pytest.raises(RetryLaterError, match="changed meanwhile"):
+        await reconcile(KEY, world.cluster)  # its child is not there, as if somebody deleted it
+    assert len(world.bodies("POST")) == 1
+    await reconcile(KEY, world.cluster)
+    assert len(world.bodies("POST")) == 2
 
 
 def test_what_is_remembered_is_what_would_be_read():

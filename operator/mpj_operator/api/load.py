@@ -102,19 +102,19 @@ def parse(document: object, *, local: bool = False, stored: bool = False) -> Che
     if wrong:
         return None, wrong
     try:
-        return _checked(document, local=local, stored=stored), []
-    except ValidationError as error:
-        # Half a character anywhere is no JSON at all, and has no place.
-        places = {problem["loc"][:1] for problem in error.errors()}
-        if "status" not in document or places.isdisjoint({("status",), ()}):
-            return None, list(problems_of(error))
-    except (TypeError, RecursionError) as error:
-        return None, [Problem("", f"the document is not plain data: {error}")]
-    status = lenient_status(document["status"]).to_json()
-    try:
+        try:
+            return _checked(document, local=local, stored=stored), []
+        except ValidationError as error:
+            # Half a character anywhere is no JSON at all, and has no place.
+            places = {problem["loc"][:1] for problem in error.errors()}
+            if "status" not in document or places.isdisjoint({("status",), ()}):
+                raise
+        status = lenient_status(document["status"]).to_json()
         return _checked({**document, "status": status}, local=local, stored=stored), []
     except ValidationError as error:
         return None, list(problems_of(error))
+    except (TypeError, RecursionError) as error:
+        return None, [Problem("", f"the document is not plain data: {error}")]
 
 
 def _checked(document: Mapping[Any, Any], *, local: bool, stored: bool) -> MixedPrecisionJob:

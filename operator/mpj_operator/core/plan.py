@@ -120,8 +120,8 @@ def _find_out_again(world: World) -> None:
     if world.status.store_uri not in (None, world.store):
         for name in world.graph:
             lifecycle.repeat(world, name, "spec.storage.uri has changed")
+        _compare_again(world, "spec.storage.uri has changed")
         world.results = {name: Result(name=name) for name in world.results}
-        world.status = world.status.model_copy(update={"best": None, "report": None})
     lost = [name for name in world.graph if _is_lost(world, name)]
     if u.REFERENCE not in world.results and world.state(u.PREPARE) == "Succeeded":
         # With it goes what prepare found, and what is measured now would be held against nothing.

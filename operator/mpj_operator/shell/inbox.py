@@ -51,8 +51,8 @@ class Inbox:
             self._queue.put(Key(metadata["namespace"], name))
 
     def is_newest(self, uid: str, version: str) -> bool:
-        """Tell whether the watch showed this version of a job last."""
-        return self._shown.get(uid) == version
+        """Tell whether the watch showed this version of a job last, and owes none since."""
+        return uid not in self._missed and self._shown.get(uid) == version
 
     def wrote(self, key: Key, version: str) -> None:
         """Remember a version of our own making."""

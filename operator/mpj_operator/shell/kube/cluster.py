@@ -221,6 +221,8 @@ class KubernetesCluster:
         metadata = {} if found is None else found["metadata"]
         if metadata.get("uid") != owner or "deletionTimestamp" in metadata:
             raise RetryLaterError("the job was deleted meanwhile", 0.2)
+        if self._recall.rests_on(key) not in (None, metadata["resourceVersion"]):
+            raise RetryLaterError("the job was changed meanwhile", 0.2)
 
     async def _adopt(self, key: Key, action: Create) -> None:
         """Take an existing child for ours if it is; wait for a foreign one that is going."""
