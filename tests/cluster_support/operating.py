@@ -193,7 +193,11 @@ class World:
         return names
 
     def calm(self, seconds: float = 3.0) -> int:
-        """Return how many writes the operator makes while nothing happens."""
+        """Return how many writes the operator makes while nothing happens.
+
+        The Events that tell of what has just happened follow the status: they have a second.
+        """
+        time.sleep(1)
         before = self.plane.audited()
         time.sleep(seconds)
         return len(self.writes(before))

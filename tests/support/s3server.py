@@ -1,5 +1,6 @@
 """A real S3 server on this computer: versitygw over a folder, started and stopped by the tests."""
 
+import secrets
 import socket
 import subprocess
 import time
@@ -19,6 +20,8 @@ from mpj_runner.stores.open import Places
 ACCESS_KEY: Final = "tester"
 SECRET_KEY: Final = "tester-secret"  # noqa: S105 - of this server only
 REGION: Final = "us-east-1"
+_PORTS: Final = range(10_000, 30_000)
+"""Below those of NodePorts (30000) and of outgoing connections (32768)."""
 
 
 @dataclass
@@ -111,10 +114,20 @@ def places(access: Access, key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> P
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port that nobody listens on now, and that no outgoing connection will be given.
+
+    A port that the kernel chooses is one of those (32768 and up): until its server is started, one
+    of the many connections of a control plane to itself may have taken it.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager
