@@ -37,7 +37,7 @@ demo-cluster: $(STAMP) ## Run the demo job on a Kubernetes API of this computer;
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python tests/cluster_support/demo.py
 
 test: $(STAMP) ## Run the tests: no GPU
-	$(BIN)/python -m pytest -m 'not gpu and not cluster and not image'
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m 'not gpu and not cluster and not image'
 
 test-cluster: $(STAMP) ## Run the tests that need a Kubernetes API: built once from Go modules, needs Go
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components

@@ -1,5 +1,7 @@
 """Programs of a Kubernetes control plane, built once into .cache/bin from the modules in go/.
 
+``python -m components`` builds these, and what the tests of a cluster need beside them.
+
 Where KUBEBUILDER_ASSETS names a folder that holds a program, that one is taken.
 """
 
@@ -53,6 +55,7 @@ COMPONENTS: Final = {
     )
 }
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_OTHERS: Final = ("versitygw", "helm")
 
 
 def component(name: str) -> Path:
@@ -62,8 +65,8 @@ def component(name: str) -> Path:
 
 def main() -> None:
     """Build what is missing; ``make test-cluster`` does so before the first test."""
-    for name in (*CONTROL_PLANE, "kubectl"):
-        binaries.built(COMPONENTS[name])
+    for tool in (*(COMPONENTS[name] for name in (*CONTROL_PLANE, "kubectl")), *_OTHERS):
+        binaries.built(tool)
 
 
 if __name__ == "__main__":

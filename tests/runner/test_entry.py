@@ -1,6 +1,7 @@
 """A container's process: its request, its exit code, its last words, its order of sets."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -25,9 +26,10 @@ from mpj_runner.contract.messages import StepDone, Termination, joined, split
     ],
 )
 def test_exit_codes_and_last_words(
-    step, store, source, tmp_path, monkeypatch, error, code, family, text
+    step, store, source, tmp_path, monkeypatch, caplog, error, code, family, text
 ):
     step.error = error
+    caplog.set_level(logging.CRITICAL)  # no report of pytest takes a name that is no UTF-8
     log = tmp_path / "termination"
     asked = request(store, inputs=from_source(source))
     monkeypatch.setenv("MPJ_REQUEST", asked.model_dump_json(exclude_none=True))

@@ -48,7 +48,8 @@ def run(path: Path, out: Path | None, store: str | None, console: Console) -> in
         cluster = LocalCluster(job, folder, local_settings(root))
         interrupted = asyncio.run(_until_over(cluster, console))
         if interrupted:
-            console.print(f"interrupted: run it again to go on ({folder})", markup=False)
+            words = f"interrupted: run it again to go on ({folder})"
+            console.print(words, markup=False, soft_wrap=True)
             return INTERRUPTED
         _collect(cluster.job, folder, store_of(cluster.job, cluster.settings))
     return _tell(cluster.job, folder, console)
