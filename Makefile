@@ -41,7 +41,7 @@ test: $(STAMP) ## Run the tests: no GPU
 
 test-cluster: $(STAMP) ## Run the tests that need a Kubernetes API: built once from Go modules, needs Go
 	PYTHONPATH=tests/support:tests/cluster_support $(BIN)/python -m components
-	MPJ_NEED_BINARIES=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+	MPJ_NEED_BINARIES=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/cluster $(ARGS)
 
 test-image: $(STAMP) ## Build and try the operator's image, with JOB=1 the job's too (25 GB free): root, buildah, runc
 	MPJ_NEED_IMAGES=1 MPJ_JOB_IMAGE=$(JOB) $(BIN)/python -m pytest tests/image
