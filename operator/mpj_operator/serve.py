@@ -88,6 +88,7 @@ class Operator:
             self._events,
             wrote=self._wrote,
             is_newest=lambda uid, version: self.inbox.is_newest(uid, version),
+            pods_of=lambda namespace, job: self.inbox.pods.of(namespace, job),
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
             self._reconcile, workers=settings.workers, rest=REST, failed=self._failed

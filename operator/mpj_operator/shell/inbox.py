@@ -7,6 +7,7 @@ from typing import Any
 from mpj_operator.api.job import KIND
 from mpj_operator.core import names
 from mpj_operator.shell.cluster import Key
+from mpj_operator.shell.kube.podnames import PodNames
 from mpj_operator.shell.queue import KeyedQueue
 
 Metadata = Mapping[str, Any]
@@ -17,6 +18,7 @@ class Inbox:
 
     def __init__(self, queue: KeyedQueue[Key], clock: Callable[[], float]) -> None:
         """Keep the queue and a monotonic clock in seconds."""
+        self.pods = PodNames()
         self._queue = queue
         self._clock = clock
         self._shown: dict[str, str] = {}
@@ -42,13 +44,18 @@ class Inbox:
             self._queue.put(key)
 
     def child(self, metadata: Metadata) -> None:
-        """Take in an event of a child or of a child's pod."""
+        """Take in an event of a child."""
         for owner in metadata.get("ownerReferences", ()):
             if owner.get("kind") == KIND:
                 self._queue.put(Key(metadata["namespace"], owner["name"]))
                 return
         if name := metadata.get("labels", {}).get(names.LABEL_JOB):
             self._queue.put(Key(metadata["namespace"], name))
+
+    def pod(self, metadata: Metadata, *, deleted: bool = False) -> None:
+        """Take in an event of a child's pod."""
+        self.pods.show(metadata, deleted=deleted)
+        self.child(metadata)
 
     def is_newest(self, uid: str, version: str) -> bool:
         """Tell whether the watch showed this version of a job last, and owes none since."""
@@ -100,3 +107,7 @@ class Doorstep:
     def child(self, metadata: Metadata) -> None:
         """See ``Inbox.child``."""
         self._hand_over(self._inbox.child, metadata)
+
+    def pod(self, metadata: Metadata, *, deleted: bool = False) -> None:
+        """See ``Inbox.pod``."""
+        self._hand_over(partial(self._inbox.pod, metadata, deleted=deleted))
