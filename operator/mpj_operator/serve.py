@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 LAST_EVENTS: Final = 5.0
 """Seconds to post what is still to be told at the end."""
 CRD_RETRY: Final = 5.0
-REST: Final = 0.5
-"""Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
 
 
 async def serve(
@@ -91,7 +89,7 @@ class Operator:
             pods_of=lambda namespace, job: self.inbox.pods.of(namespace, job),
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
-            self._reconcile, workers=settings.workers, rest=REST, failed=self._failed
+            self._reconcile, workers=settings.workers, failed=self._failed
         )
         self.inbox = Inbox(self._queue, time.monotonic)
         self.ready = False

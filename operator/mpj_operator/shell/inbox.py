@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from mpj_operator.api.job import KIND
 from mpj_operator.core import names
@@ -11,6 +11,9 @@ from mpj_operator.shell.kube.podnames import PodNames
 from mpj_operator.shell.queue import KeyedQueue
 
 Metadata = Mapping[str, Any]
+SETTLE: Final = 1.0
+"""Seconds from a child's event to the pass: a pod that starts or ends tells of it five times, and
+units that began together end together. The Job controller waits as long for pods."""
 
 
 class Inbox:
@@ -47,10 +50,10 @@ class Inbox:
         """Take in an event of a child."""
         for owner in metadata.get("ownerReferences", ()):
             if owner.get("kind") == KIND:
-                self._queue.put(Key(metadata["namespace"], owner["name"]))
+                self._queue.put_later(Key(metadata["namespace"], owner["name"]), SETTLE)
                 return
         if name := metadata.get("labels", {}).get(names.LABEL_JOB):
-            self._queue.put(Key(metadata["namespace"], name))
+            self._queue.put_later(Key(metadata["namespace"], name), SETTLE)
 
     def pod(self, metadata: Metadata, *, deleted: bool = False) -> None:
         """Take in an event of a child's pod."""
