@@ -9,9 +9,8 @@ from mpj_operator.core import names
 from mpj_operator.shell.inbox import Doorstep
 from mpj_operator.shell.kube.login import Growing, Login, by_proxy
 
-CHILD: Final = ("batch", "v1", "jobs")
-POD: Final = ("", "v1", "pods")
-"""Of both those are watched that have the label of a job's name: see ``kopf_settings``."""
+CHILDREN: Final = (("batch", "v1", "jobs"), ("", "v1", "pods"))
+"""Of these those are watched that have the label of a job's name: see ``kopf_settings``."""
 
 
 def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
@@ -28,13 +27,11 @@ def registry(inbox: Doorstep) -> kopf.OperatorRegistry:
     async def job(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's
         inbox.job(body["metadata"], deleted=type == "DELETED")
 
-    @kopf.on.event(*CHILD, registry=handlers)
-    async def child(body: kopf.Body, **_: object) -> None:
-        inbox.child(body["metadata"])
+    for resource in CHILDREN:
 
-    @kopf.on.event(*POD, registry=handlers)
-    async def pod(type: str | None, body: kopf.Body, **_: object) -> None:  # noqa: A002 - kopf's
-        inbox.pod(body["metadata"], deleted=type == "DELETED")
+        @kopf.on.event(*resource, registry=handlers)
+        async def child(body: kopf.Body, **_: object) -> None:
+            inbox.child(body["metadata"])
 
     return handlers
 
@@ -51,7 +48,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     # Handlers keep nothing in objects, and none asks what has changed: spares looking for both.
     chosen.persistence.progress_storage = kopf.MultiProgressStorage(())
     chosen.persistence.diffbase_storage = _NoDifferences()
-    for resource in (CHILD, POD):
+    for resource in CHILDREN:
         chosen.watching.label_selectors[resource] = names.LABEL_JOB
     chosen.queueing.idle_timeout = 1.0
     chosen.queueing.exit_timeout = 0.5  # handlers only put keys on a queue

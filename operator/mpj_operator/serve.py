@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 LAST_EVENTS: Final = 5.0
 """Seconds to post what is still to be told at the end."""
 CRD_RETRY: Final = 5.0
+REST: Final = 0.5
+"""Seconds between two passes over a job: a pod that starts or ends tells of it five times."""
 
 
 async def serve(
@@ -86,10 +88,9 @@ class Operator:
             self._events,
             wrote=self._wrote,
             is_newest=lambda uid, version: self.inbox.is_newest(uid, version),
-            pods_of=lambda namespace, job: self.inbox.pods.of(namespace, job),
         )
         self._queue: KeyedQueue[Key] = KeyedQueue(
-            self._reconcile, workers=settings.workers, failed=self._failed
+            self._reconcile, workers=settings.workers, rest=REST, failed=self._failed
         )
         self.inbox = Inbox(self._queue, time.monotonic)
         self.ready = False

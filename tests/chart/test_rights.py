@@ -29,7 +29,7 @@ WATCHED: Final = {
     *(("mixedprecision.dev", "mixedprecisionjobs", verb) for verb in ("get", "list", "watch")),
     ("mixedprecision.dev", "mixedprecisionjobs/status", "patch"),
     *(("batch", "jobs", v) for v in ("get", "list", "watch", "create", "patch", "delete")),
-    ("", "pods", "get"), ("", "pods", "list"), ("", "pods", "watch"),
+    ("", "pods", "list"), ("", "pods", "watch"),
     ("events.k8s.io", "events", "create"), ("events.k8s.io", "events", "list"),
 }  # fmt: skip
 
@@ -48,7 +48,7 @@ def named(name: str, **spec: Any) -> Simulation:
 
 
 def objects() -> dict[str, list[dict[str, Any]]]:
-    """Return a job to begin, whose child has a pod, one to suspend, and one to clean up after."""
+    """Return a job to begin, one to suspend, and one whose units are to get a time to live."""
     new = named("new")
     planned = named("new")
     planned.step()
@@ -63,7 +63,6 @@ def objects() -> dict[str, list[dict[str, Any]]]:
         # The child of the new job is there: what creates it has died before it wrote the status.
         "jobs": [_child(value) for s in (planned, suspended) for value in s.values.values()]
         + [_child(value, ended=True) for value in done.values.values()],
-        "pods": [_pod(value) for value in planned.values.values()],
     }
 
 
@@ -80,22 +79,6 @@ def _child(value: Any, *, ended: bool = False) -> dict[str, Any]:
         "spec": value["spec"],
         "status": {"conditions": [condition]} if ended else {},
     }
-
-
-def _pod(child: Any) -> dict[str, Any]:
-    """Return a pod of a unit's Job, which the watch shows."""
-    labels = {
-        "mixedprecision.dev/job": "new", "batch.kubernetes.io/job-name": child["metadata"]["name"],
-    }  # fmt: skip
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "c", "uid": "c-1"}
-    return {
-        "metadata": {
-            "name": "p", "namespace": "vision", "uid": "p-1", "resourceVersion": "1",
-            "creationTimestamp": "2026-11-24T12:00:00Z",
-            "labels": labels, "ownerReferences": [owner],
-        },
-        "status": {"phase": "Pending"},
-    }  # fmt: skip
 
 
 async def asked(environment: dict[str, str], folder: Path, wanted: set[Right]) -> set[Asked]:

@@ -195,9 +195,9 @@ class World:
     def calm(self, seconds: float = 3.0) -> int:
         """Return how many writes the operator makes while nothing happens.
 
-        What has just happened has two seconds: its last pass begins after one, Events follow.
+        The Events that tell of what has just happened follow the status: they have a second.
         """
-        time.sleep(2)
+        time.sleep(1)
         before = self.plane.audited()
         time.sleep(seconds)
         return len(self.writes(before))

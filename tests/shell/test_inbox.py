@@ -3,20 +3,17 @@
 import pytest
 
 from mpj_operator.shell.cluster import Key
-from mpj_operator.shell.inbox import SETTLE, Inbox
+from mpj_operator.shell.inbox import Inbox
 
 A = Key("ns", "a")
 
 
 class FakeQueue:
     def __init__(self):
-        self.keys, self.later = [], []
+        self.keys = []
 
     def put(self, key):
         self.keys.append(key)
-
-    def put_later(self, key, seconds):
-        self.later.append((key, seconds))
 
 
 @pytest.fixture
@@ -59,22 +56,12 @@ def test_a_deleted_job_is_news_even_at_our_own_version(world):
     assert world.queue.keys == [A]
 
 
-def test_children_lead_to_their_owner_after_a_moment_in_which_more_may_come(world):
+def test_children_lead_to_their_owner(world):
     owners = [{"kind": "Other", "name": "x"}, {"kind": "MixedPrecisionJob", "name": "a"}]
     world.inbox.child(meta(name="a-prepare-1", ownerReferences=owners))
     world.inbox.child(meta(name="pod", labels={"mixedprecision.dev/job": "b"}))
     world.inbox.child(meta(name="stranger"))
-    assert world.queue.later == [(A, SETTLE), (Key("ns", "b"), SETTLE)]
-    assert world.queue.keys == []
-
-
-def test_pods_lead_to_their_job_and_are_known_by_their_child(world):
-    labels = {"mixedprecision.dev/job": "a", "batch.kubernetes.io/job-name": "a-prepare-1"}
-    world.inbox.pod(meta(name="a-prepare-1-x", labels=labels))
-    assert world.inbox.pods.of("ns", "a-prepare-1") == ("a-prepare-1-x",)
-    world.inbox.pod(meta(name="a-prepare-1-x", labels=labels), deleted=True)
-    assert world.inbox.pods.of("ns", "a-prepare-1") == ()
-    assert world.queue.later == [(A, SETTLE)] * 2
+    assert world.queue.keys == [A, Key("ns", "b")]
 
 
 def test_a_watch_that_shows_everything_is_young(world):

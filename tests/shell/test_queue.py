@@ -63,6 +63,30 @@ async def test_a_key_put_in_many_times_while_it_waits_is_worked_on_once():
     assert work.done == ["a"]
 
 
+async def test_a_key_rests_between_two_works_and_other_keys_do_not_wait_for_it():
+    work, times = Work(), []
+
+    async def timed(key):
+        times.append((key, asyncio.get_running_loop().time()))
+        return await work(key)
+
+    queue = KeyedQueue(timed, workers=1, rest=0.3)
+    async with running(queue):
+        queue.put("a")
+        await until(lambda: work.done)
+        for _ in range(5):
+            queue.put("a")
+            queue.put("b")
+            await asyncio.sleep(0.01)
+        assert queue.depth == 0  # both rest: nobody keeps them waiting
+        await until(lambda: len(work.done) == 4)
+        await asyncio.sleep(0.35)
+    assert sorted(work.done) == ["a", "a", "b", "b"]
+    began = {key: [at for name, at in times if name == key] for key in "ab"}
+    assert all(second - first >= 0.3 for first, second in began.values())
+    assert began["b"][0] - began["a"][0] < 0.3
+
+
 async def test_a_key_put_in_while_it_is_worked_on_is_worked_on_once_more_and_never_twice_at_once():
     work = Work()
     work.gate.clear()

@@ -24,8 +24,7 @@ CLUSTER = {
 class World:
     """An API with one job, its children and their events; ``refuse`` maps verbs to errors.
 
-    The operator's watch has shown the versions that are in ``shown``, and the pods that are in
-    ``shown_pods``.
+    The operator's watch has shown the versions that are in ``shown``.
     """
 
     def __init__(self, **spec):
@@ -35,13 +34,12 @@ class World:
         self.raw = self.simulation.job.to_json()
         self.raw["metadata"]["resourceVersion"] = "7"
         self.children, self.pods, self.events, self.refuse = [], [], [], {}
-        self.asked, self.fields, self.shown, self.shown_pods = [], [], set(), []
+        self.asked, self.fields, self.shown = [], [], set()
         self.cluster = KubernetesCluster(
             self,
             SETTINGS,
             Events(self, "me"),
             is_newest=lambda uid, version: (uid, version) in self.shown,
-            pods_of=lambda _namespace, _job: self.shown_pods,
             now=lambda: NOW,
         )
 
@@ -73,14 +71,9 @@ class World:
 
     async def get(self, path):
         self.asked.append(("GET", path, None))
-        kind, name = path.split("/")[-2:]
-        if kind not in ("jobs", "pods"):
-            return self.raw
-        items = self.children if kind == "jobs" else self.pods
-        return next((item for item in items if item["metadata"]["name"] == name), None)
+        return self.raw
 
     async def list(self, path, *, selector="", fields=""):
-        self.asked.append(("LIST", path, None))
         if path.endswith("/events"):
             self.fields.append(fields)
             if "LIST" in self.refuse:

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from mpj_operator.api.job import KIND
 from mpj_operator.core import names
 from mpj_operator.shell.cluster import Key
-from mpj_operator.shell.kube.podnames import PodNames
 from mpj_operator.shell.queue import KeyedQueue
 
 Metadata = Mapping[str, Any]
-SETTLE: Final = 1.0
-"""Seconds from a child's event to the pass: a pod that starts or ends tells of it five times, and
-units that began together end together. The Job controller waits as long for pods."""
 
 
 class Inbox:
@@ -21,7 +17,6 @@ class Inbox:
 
     def __init__(self, queue: KeyedQueue[Key], clock: Callable[[], float]) -> None:
         """Keep the queue and a monotonic clock in seconds."""
-        self.pods = PodNames()
         self._queue = queue
         self._clock = clock
         self._shown: dict[str, str] = {}
@@ -47,18 +42,13 @@ class Inbox:
             self._queue.put(key)
 
     def child(self, metadata: Metadata) -> None:
-        """Take in an event of a child."""
+        """Take in an event of a child or of a child's pod."""
         for owner in metadata.get("ownerReferences", ()):
             if owner.get("kind") == KIND:
-                self._queue.put_later(Key(metadata["namespace"], owner["name"]), SETTLE)
+                self._queue.put(Key(metadata["namespace"], owner["name"]))
                 return
         if name := metadata.get("labels", {}).get(names.LABEL_JOB):
-            self._queue.put_later(Key(metadata["namespace"], name), SETTLE)
-
-    def pod(self, metadata: Metadata, *, deleted: bool = False) -> None:
-        """Take in an event of a child's pod."""
-        self.pods.show(metadata, deleted=deleted)
-        self.child(metadata)
+            self._queue.put(Key(metadata["namespace"], name))
 
     def is_newest(self, uid: str, version: str) -> bool:
         """Tell whether the watch showed this version of a job last, and owes none since."""
@@ -110,7 +100,3 @@ class Doorstep:
     def child(self, metadata: Metadata) -> None:
         """See ``Inbox.child``."""
         self._hand_over(self._inbox.child, metadata)
-
-    def pod(self, metadata: Metadata, *, deleted: bool = False) -> None:
-        """See ``Inbox.pod``."""
-        self._hand_over(partial(self._inbox.pod, metadata, deleted=deleted))

@@ -1,7 +1,8 @@
 """A queue of keys: one worker a key at a time, however often it is put in.
 
-A key that is put in while it is worked on is worked on once more afterwards. A key whose work fails
-comes back after a growing, jittered delay.
+A key that is put in while it is worked on is worked on once more afterwards. After each work a key
+rests for a moment, so that a burst of events costs one more pass and not one each. A key whose work
+fails comes back after a growing, jittered delay.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ class KeyedQueue(Generic[Key]):
         work: Callable[[Key], Awaitable[float | None]],
         *,
         workers: int = 8,
+        rest: float = 0.0,
         failed: Callable[[Key, Exception], None] = lambda _key, _error: None,
     ) -> None:
         """Keep what to do.
@@ -46,25 +48,28 @@ class KeyedQueue(Generic[Key]):
         Args:
             work: handles a key; returns the seconds after which to look again, or None.
             workers: keys handled at once.
+            rest: least seconds between the end of a key's work and its next.
             failed: told of every failure of ``work``.
         """
         self._work = work
         self._workers = workers
+        self._rest = rest
         self._failed = failed
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         """Keys that lie in ``_ready``."""
         self._busy: set[Key] = set()
-        """Keys that are worked on."""
+        """Keys that are worked on, or rest."""
         self._again: set[Key] = set()
         """Busy keys that were put in meanwhile."""
+        self._resting: dict[Key, asyncio.TimerHandle] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
 
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._waiting) + len(self._again)
+        return len(self._waiting) + len(self._again - self._resting.keys())
 
     def put(self, key: Key) -> None:
         """Have a key worked on soon."""
@@ -95,9 +100,10 @@ class KeyedQueue(Generic[Key]):
                 for _ in range(self._workers):
                     group.create_task(self._worker())
         finally:
-            for timer in self._timers.values():
+            for timer in (*self._timers.values(), *self._resting.values()):
                 timer.cancel()
             self._timers.clear()
+            self._resting.clear()
             self._busy.clear()
 
     async def _worker(self) -> None:
@@ -115,10 +121,15 @@ class KeyedQueue(Generic[Key]):
                     await task
                     raise
             finally:
-                self._busy.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.put(key)
+                loop = asyncio.get_running_loop()
+                self._resting[key] = loop.call_later(self._rest, self._rested, key)
+
+    def _rested(self, key: Key) -> None:
+        self._resting.pop(key, None)
+        self._busy.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.put(key)
 
     async def _pass(self, key: Key) -> None:
         try:

@@ -192,6 +192,6 @@ def events_path(namespace: str) -> str:
     return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
 
 
-def pod_path(namespace: str, name: str = "") -> str:
-    """Return the path of a pod, or of a namespace's."""
-    return f"/api/v1/namespaces/{namespace}/pods" + (f"/{name}" if name else "")
+def pods_path(namespace: str) -> str:
+    """Return the path of a namespace's pods."""
+    return f"/api/v1/namespaces/{namespace}/pods"

@@ -22,11 +22,11 @@ from mpj_operator.shell.kube.api import (
     ApiError,
     child_path,
     job_path,
+    pods_path,
 )
-from mpj_operator.shell.kube.children import Children
 from mpj_operator.shell.kube.events import Events
 from mpj_operator.shell.kube.recall import Recall
-from mpj_operator.shell.kube.seen import children_seen
+from mpj_operator.shell.kube.seen import JOB_NAME, children_seen
 from mpj_operator.shell.kube.settled import Settled
 from mpj_operator.shell.kube.waiting import explained
 from mpj_operator.shell.queue import RetryLaterError
@@ -58,7 +58,6 @@ class KubernetesCluster:
         *,
         wrote: Callable[[Key, JobStatus, JobStatus, str], None] = lambda *_: None,
         is_newest: Callable[[str, str], bool] = lambda _uid, _version: False,
-        pods_of: Callable[[str, str], Sequence[str]] = lambda _namespace, _job: (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Keep what it works with.
@@ -69,7 +68,6 @@ class KubernetesCluster:
             events: where people are told of what happened.
             wrote: told of every written status: key, before, after, resourceVersion.
             is_newest: tells whether the watch showed a uid's resourceVersion last.
-            pods_of: names of the pods that the watch has shown, of a namespace's batch/v1 Job.
             now: the clock.
         """
         self._api = api
@@ -77,7 +75,6 @@ class KubernetesCluster:
         self._events = events
         self._wrote = wrote
         self._recall = Recall(is_newest)
-        self._children = Children(api, pods_of)
         self._now = now
 
     async def observe(self, key: Key) -> Observed | None:
@@ -88,17 +85,34 @@ class KubernetesCluster:
         if job is None:
             raw = await self._api.get(job_path(key.namespace, key.name))
             if raw is None or "deletionTimestamp" in raw["metadata"]:
-                self._children.untold(key)
                 return None
             job, problems = parse(raw, stored=True)
             if job is None:
                 await self._reject(key, raw, "\n".join(map(str, problems)))
                 return None
-        jobs, pods = await self._children.of(key, job)
+        settled = Settled.of(job)
+        jobs = await self._jobs(key, settled)
+        pods = await self._pods(key, jobs, settled)
         children = children_seen(jobs, pods, job.metadata.uid or "")
         now = self._now().replace(microsecond=0)
         children = await explained(self._api, key.namespace, children, (*jobs, *pods), now)
         return Observed(job, children, now, self._settings)
+
+    async def _jobs(self, key: Key, settled: Settled) -> tuple[Json, ...]:
+        """Return the children, less those of units that are over: few of many."""
+        selector = f"{names.LABEL_JOB}={names.label(key.name)}"
+        if settled.units:
+            selector += f",{names.LABEL_UNIT} notin ({','.join(sorted(settled.units))})"
+        return await self._api.list(child_path(key.namespace), selector=selector)
+
+    async def _pods(self, key: Key, jobs: Sequence[Json], settled: Settled) -> tuple[Json, ...]:
+        """Return the pods of children; a unit that is over needs none any more."""
+        listed = (job["metadata"]["name"] for job in jobs)
+        asked = [name for name in listed if name not in settled.children]
+        if not asked:
+            return ()
+        selector = f"{JOB_NAME} in ({','.join(asked)})"
+        return await self._api.list(pods_path(key.namespace), selector=selector)
 
     async def perform(self, key: Key, action: Action) -> None:
         """See ``Cluster.perform``."""
@@ -118,7 +132,6 @@ class KubernetesCluster:
         written = await self._apply(key, metadata.uid, metadata.resource_version, status)
         self._wrote(key, before.status, status, written["resourceVersion"])
         self._recall.wrote(key, before, status, written["resourceVersion"])
-        self._children.told(key, written["resourceVersion"], ended=status.state in ENDED)
         for note in notes(before.status, status):
             self._events.tell(written, note)
 
@@ -160,7 +173,8 @@ class KubernetesCluster:
     async def _reject(self, key: Key, raw: Json, problems: str) -> None:
         """Say what is wrong with a spec; its units end, since nobody wants what they make."""
         metadata = raw["metadata"]
-        children = children_seen(*await self._children.listed(key, Settled()), metadata["uid"])
+        jobs = await self._jobs(key, Settled())
+        children = children_seen(jobs, await self._pods(key, jobs, Settled()), metadata["uid"])
         old = lenient_status(raw.get("status"))
         stamp = Stamp(self._now().replace(microsecond=0), metadata.get("generation"))
         over = old.state in ENDED and old.observed_generation == stamp.generation
@@ -181,7 +195,6 @@ class KubernetesCluster:
     async def _create(self, key: Key, action: Create) -> None:
         if action.job["metadata"].get("labels", {}).get(names.LABEL_ATTEMPT, "1") != "1":
             await self._owner_is_there(key, action)
-        self._children.untold(key)
         path = child_path(key.namespace)
         try:
             await self._api.request("POST", path, action.job)
