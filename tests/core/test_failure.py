@@ -22,7 +22,7 @@ def ended(message: str = "", code: int = 1, reason: str = "Error", **pod: object
     first = ContainerSeen("build", "terminated", 0, "Completed")
     return PodSeen(
         "p", "Failed", (first, ContainerSeen("eval", "terminated", code, reason, message)), **pod
-    )  # type: ignore[arg-type]
+    )  # type: ignore[arg-type] # fields of any type
 
 
 def succeeded(message: str) -> PodSeen:
@@ -36,7 +36,7 @@ def running(step: str) -> PodSeen:
 
 
 def child(*pods: PodSeen, **fields: object) -> ChildSeen:
-    return ChildSeen("c", "int8", 1, pods=pods, **fields)  # type: ignore[arg-type]
+    return ChildSeen("c", "int8", 1, pods=pods, **fields)  # type: ignore[arg-type] # as above
 
 
 OOM = ended(code=137, reason="OOMKilled")

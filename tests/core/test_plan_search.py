@@ -44,7 +44,7 @@ def test_of_equal_engines_the_users_candidate_stands_for_the_trials():
 
 def needs(layers: int) -> Figures:
     """Return figures of a detector that bears INT8 once so many layers are kept."""
-    drop: Callable[[int], float] = lambda kept: 0.001 if kept >= layers else 0.02  # noqa: E731
+    drop: Callable[[int], float] = lambda kept: 0.001 if kept >= layers else 0.02  # noqa: E731 - typed
     return Figures(drops={"int8": 0.02}, drop_of_kept=drop)
 
 

@@ -20,7 +20,7 @@ _GROUP: Final = 65532
 _SPECIAL: Final = (
     ("/proc", "proc", ()),
     ("/dev", "tmpfs", ("nosuid", "mode=755")),
-    ("/dev/shm", "tmpfs", ("nosuid", "nodev", "noexec", "mode=1777", "size=64m")),  # noqa: S108
+    ("/dev/shm", "tmpfs", ("nosuid", "nodev", "noexec", "mode=1777", "size=64m")),  # noqa: S108 - a mount
 )
 
 
