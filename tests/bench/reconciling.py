@@ -106,10 +106,14 @@ class Bench:
         print(
             f"apply to first child, {count} in sequence: p50 {p50:.3f} s, p99 {p99:.3f} s (bar 1 s)"
         )
-        url = f"/api/v1/namespaces/{namespace}"
-        api.delete(url)
-        api.until(url, lambda found: found is None, 600)
+        self.delete(namespace)
         return p99
+
+    def delete(self, namespace: str) -> None:
+        """Delete a namespace, and wait until all that was in it is gone."""
+        url = f"/api/v1/namespaces/{namespace}"
+        self.plane.api.delete(url)
+        self.plane.api.until(url, lambda found: found is None, 3600)
 
     def costs(self, since: Mapping[str, float], count: int) -> str:
         """Say what CPU every process has had for each child."""
@@ -118,7 +122,10 @@ class Bench:
 
     def round(self, number: int, count: int) -> float:
         """Run jobs, then bare Jobs of the same templates; return the ratio of their rates."""
+        if number:
+            self.delete(f"bare-{number - 1}")
         rate, templates = self.many(f"many-{number}", count)
+        self.delete(f"many-{number}")  # as many Jobs beside them would slow the others down
         before = spent_by()
         bare = bare_rate(self.plane, f"bare-{number}", templates)
         print(f"bare Jobs of the same templates: {bare:.1f}/s, so {rate / bare:.2f}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+import operating
 import pytest
 import yaml
 from charted import every, only, rendered
@@ -174,6 +175,11 @@ def test_rights_are_bound_where_the_operator_watches(namespaces: list[str]):
         roles[0]["kind"], bindings[0]["kind"],
     }  # fmt: skip
     assert not [x for x in chart if x["kind"] in others]
+
+
+def test_the_account_of_the_cluster_tests_may_do_what_the_charts_may():
+    (role,) = (made for made in operating.rights("sys", "name") if made["kind"] == "ClusterRole")
+    assert granted(role) == WATCHED
 
 
 def test_nothing_is_cluster_scoped_where_an_installer_has_a_namespace_only():

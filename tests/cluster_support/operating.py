@@ -36,7 +36,7 @@ def rights(namespace: str, name: str) -> list[Json]:
          "verbs": ["patch"]},
         {"apiGroups": ["batch"], "resources": ["jobs"],
          "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["list", "create"]},
     ]  # fmt: skip
     rbac = "rbac.authorization.k8s.io"
