@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from mpj_operator.api.load import load, parse, validate, validate_all
+from mpj_operator.api.status import JobStatus, UnitCounts
 from mpj_operator.core.params import budgets
 from mpj_operator.core.units import scorings
 from mpj_runner.contract.errors import UserError
@@ -55,6 +56,23 @@ def test_binary_and_sets_have_no_place(job):
     text = yaml.safe_dump(job()) + "status: {state: !!set {a, b}}\n"
     _, (problem,) = validate(text, local=False)
     assert str(problem) == "the document is not plain data: set values have no place in a resource"
+
+
+@pytest.mark.parametrize("where", ["spec", "status"])
+def test_a_value_that_holds_itself_has_no_place(job, where):
+    document = job()
+    document.pop(where, None)
+    text = yaml.safe_dump(document) + f"{where}: &all {{candidates: [*all]}}\n"
+    _, (problem,) = validate(text, local=False)
+    assert str(problem) == "the document is not plain data: Circular reference detected"
+
+
+def test_a_status_with_keys_that_are_no_text_is_left_out(job):
+    got, problems = validate(
+        yaml.safe_dump(job({"status": {1: "a", "units": {2: 3}}})), local=False
+    )
+    assert not problems
+    assert got.status == JobStatus(units=UnitCounts())
 
 
 def test_documents_are_checked_one_by_one(job):

@@ -1,6 +1,5 @@
 """Read a status that another version of the operator wrote, as far as it is understood."""
 
-import copy
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -21,9 +20,13 @@ def lenient_status(raw: object) -> JobStatus:
     from being read.
 
     Args:
-        raw: as the API server sends it; None: there is none.
+        raw: as the API server sends it, or as YAML gives it; None: there is none.
+
+    Raises:
+        TypeError: it has values that JSON has not.
+        ValueError: it holds itself.
     """
-    known = copy.deepcopy(dict(raw)) if isinstance(raw, Mapping) else {}
+    known = json.loads(json.dumps(raw)) if isinstance(raw, Mapping) else {}
     for _ in range(_ROUNDS):
         try:
             context = {"resource": True}

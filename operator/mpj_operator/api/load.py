@@ -113,7 +113,7 @@ def parse(document: object, *, local: bool = False, stored: bool = False) -> Che
         return _checked({**document, "status": status}, local=local, stored=stored), []
     except ValidationError as error:
         return None, list(problems_of(error))
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:  # such as a value that holds itself
         return None, [Problem("", f"the document is not plain data: {error}")]
 
 
