@@ -44,6 +44,26 @@ def test_a_file_gives_its_job(job):
         pytest.param("kind: Job\n", "apiVersion: must be mixedprecision.dev/v1alpha1", id="kind"),
         pytest.param("a: \x01", "not YAML: unacceptable character #x0001: special characters are "
                      "not allowed\n  in \"<unicode string>\", position 3", id="control character"),
+        pytest.param(
+            "a:\n  b: {{ name }}\n",
+            "line 2, column 7: a key must be text: a template such as {{ name }} has to be filled "
+            "in first",
+            id="a template",
+        ),
+        pytest.param(
+            "a: !!int x",
+            "line 1, column 4: not a value of tag:yaml.org,2002:int: invalid literal for int() "
+            "with base 10: 'x'",
+            id="no number",
+        ),
+        pytest.param(
+            "a: !!bool x",
+            "line 1, column 4: not a value of tag:yaml.org,2002:bool: 'x'",
+            id="neither true nor false",
+        ),
+        pytest.param(
+            "[" * 3000, "not YAML: lists or mappings lie in each other too deep", id="deep"
+        ),
     ],
 )  # fmt: skip
 def test_what_is_no_job_is_told_with_its_place(text, message):

@@ -19,10 +19,23 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 class _Loader(yaml.SafeLoader):
     """Read the part of YAML that JSON has, and refuse a key that is given twice."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401 - any value
+        """Build a value; one that is not what its tag says is told with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError) as error:  # such as !!int x, or a number of 5,000 digits
+            words = f"not a value of {node.tag}: {error}"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping whose keys are all different."""
         seen: set[object] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                words = (
+                    "a key must be text: a template such as {{ name }} has to be filled in first"
+                )
+                raise yaml.constructor.ConstructorError(None, None, words, key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key.value} is given twice", key.start_mark
@@ -53,6 +66,8 @@ def validate_all(text: str, *, local: bool) -> list[Checked]:
         documents = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
     except yaml.YAMLError as error:
         return [(None, [Problem("", _yaml_words(error))])]
+    except RecursionError:
+        return [(None, [Problem("", "not YAML: lists or mappings lie in each other too deep")])]
     if not documents:
         return [(None, [Problem("", "the file holds no document")])]
     return [parse(document, local=local) for document in documents]
